@@ -136,8 +136,10 @@ def connect(url: str | Path, **options: Any) -> Store:
             otherwise; without it, Git's own configuration is asked), `lfs_url` (a Git LFS server's address with
             `{owner}` and `{name}` in it), `validation` (`warn`, `strict` or `off`), `profiles` (a folder of JSON
             Schemas, or URL -> schema), `version_rule` (`off`, `warn` or `refuse`), `grades` (a JSON file), `max_bytes`
-            (of a descriptor; 32 MiB), `clock`. For a folder: `create` (False:
-            there must be a store already), `sync` (False: not durable, for tests and repeatable imports),
+            (of a descriptor; 32 MiB), `clock`, and unless it is a folder, `cache` (a folder for indexes that can be
+            rebuilt, below which each store gets one of its own; without it, they are in memory). For a folder:
+            `create` (False: there must be a store already), `sync` (False: not durable, for tests and repeatable
+            imports),
             `cache_bytes` (64 MiB), `auto_pack`. A service has `token`, `timeout` (10 seconds to connect, 60 to wait),
             `retries` (3), `author` and `max_bytes`. A database has `pool_size` (10), `patience` (30 seconds),
             `durable` (`required`, `warn` or `off`: what to do if it can lose acknowledged changes) and `replicas` (the

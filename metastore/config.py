@@ -17,6 +17,7 @@
 | `METASTORE_GITLAB_TOKEN` | a token for a store on GitLab | no access |
 | `METASTORE_GITEA_TOKEN` | a token for a store on Gitea or Forgejo | no access |
 | `METASTORE_GIT_TOKEN` | a token for a store on a plain Git server | public repositories only |
+| `METASTORE_CACHE` | a folder for indexes of stores that are not in a folder, or `off` | `$XDG_CACHE_HOME/metastore` |
 | `METASTORE_BUNDLES_URL` | the location of bundles | the store |
 | `METASTORE_GROUPS_FILE` | the groups file, which says who may change which bundles | bundles can only be read |
 | `METASTORE_SOURCE_TOKEN` | the token for the source of a copy from one service to another | none: only public data |
@@ -116,7 +117,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     settings = make(
         {**inside, **outside}, lambda name: variables[name] if name in outside else f"{name} in the file {path}"
     )
-    return replace(settings, user=settings.user or _login_name(), states=_folder_for_states())
+    states, caches = _folder_of("XDG_STATE_HOME", "~/.local/state"), _folder_of("XDG_CACHE_HOME", "~/.cache")
+    cache = os.path.expanduser(settings.cache) if settings.cache else os.path.join(caches, "metastore")
+    return replace(
+        settings, user=settings.user or _login_name(), states=states, cache=None if settings.cache == "off" else cache
+    )
 
 
 @functools.cache
@@ -178,7 +183,8 @@ def open_store(settings: Settings, *, url: str | None = None, **options: Any) ->
     from metastore.connecting import connect, fitting
 
     place = settings.url if url is None else url
-    return connect(place, **fitting(place, {**settings.options, **host_options(settings, place), **options}))
+    cache = {"cache": settings.cache}
+    return connect(place, **fitting(place, {**cache, **settings.options, **host_options(settings, place), **options}))
 
 
 _KINDS = {"http": "service", "https": "service", "git+http": "git", "git+https": "git"}
@@ -236,10 +242,10 @@ def share_metrics(folder: str) -> None:
     os.environ[_METRICS_FOLDER] = folder
 
 
-def _folder_for_states() -> str:
-    """Return the folder for the state of this user's programs (XDG Base Directory Specification)."""
-    named = os.environ.get("XDG_STATE_HOME", "")
-    return named if os.path.isabs(named) else os.path.expanduser("~/.local/state")
+def _folder_of(variable: str, default: str) -> str:
+    """Return a folder for this user's programs (XDG Base Directory Specification)."""
+    named = os.environ.get(variable, "")
+    return named if os.path.isabs(named) else os.path.expanduser(default)
 
 
 def _login_name() -> str | None:

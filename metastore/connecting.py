@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Set
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,9 @@ from metastore.parse import make_author
 from metastore.storage.connect import (
     DATABASE_OPTIONS,
     STORAGE_OPTIONS,
+    folder_name,
     is_database,
+    is_folder,
     is_service,
     open_storage,
     options_of,
@@ -28,9 +31,20 @@ def connect(url: str | Path, **options: Any) -> Store:
     if is_service(url):
         return _open_service(os.fspath(url), options)
     _check(options, _ALL_OPTIONS, "connect", lambda: {*_STORE_OPTIONS, *options_of(url)})
+    if (cache := options.pop("cache", None)) is not None:
+        options["cache"] = _cache_of(os.fspath(url), os.fspath(cache), options.get("api_url"))
     storage_options = {name: options.pop(name) for name in STORAGE_OPTIONS if name in options}
     storage = open_storage(url, **storage_options)
     return MetaStore(storage, fallback_author=git_author, url=shown(os.fspath(url)), **options)
+
+
+def _cache_of(url: str, cache: str, api_url: str | None) -> str | None:
+    """Return the folder of one store in a user's cache; None for a store in a folder of its own, or in memory."""
+    if is_folder(url) or url.startswith(("memory:", ":memory:")):
+        return None
+    place, _, query = url.partition("?")
+    further = sorted(part for part in query.split("&") if re.match(r"(host|hostaddr|port|dbname|service)=", part))
+    return os.path.join(cache, folder_name("/".join(filter(None, (place, *further, api_url)))))
 
 
 def shown(url: str) -> str:
@@ -52,7 +66,9 @@ def _check(options: Mapping[str, Any], known: Set[str], who: str, listed: Callab
         raise InvalidInput(f"{who} has no option {name!r}: {advice}")
 
 
-_STORE_OPTIONS = {"author", "lfs_url", "validation", "profiles", "version_rule", "grades", "max_bytes", "clock"}
+_STORE_OPTIONS = {
+    *("author", "cache", "lfs_url", "validation", "profiles", "version_rule", "grades", "max_bytes", "clock"),
+}
 _ALL_OPTIONS = _STORE_OPTIONS | set(STORAGE_OPTIONS)
 
 

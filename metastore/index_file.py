@@ -21,6 +21,8 @@ _Answer = TypeVar("_Answer")
 _TRIES = 3
 #: How long to wait for another process that is rebuilding the index, in seconds.
 _PATIENCE = 60.0
+#: The size of a file in a cache beyond which it is begun again, in bytes.
+_LARGEST = 256 * 1024 * 1024
 #: The pause before the next try, in seconds.
 _PAUSE = 0.02
 #: Names of SQLite's errors for a file that cannot be used where it is, but is not damaged.
@@ -167,6 +169,39 @@ class IndexFile:
         for statement in filter(str.strip, self._schema.split(";")):
             database.execute(statement)
         database.execute(f"PRAGMA user_version = {self._format}")
+
+
+def in_cache(folder: str, name: str) -> str | None:
+    """Return the path of an index in a folder of this user's cache, which nobody else may use.
+
+    Args:
+        folder: The folder for one store. It and the one above it are created if needed.
+        name: The name of the file. If it has grown beyond 256 MiB, it is removed.
+
+    Returns:
+        The path; None if the folder cannot be used, or is not this user's alone.
+    """
+    path = os.path.join(folder, name)
+    try:
+        for place in (os.path.dirname(folder), folder):
+            os.makedirs(place, 0o700, exist_ok=True)
+        if os.path.exists(path) and os.path.getsize(path) > _LARGEST:
+            _remove(path)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        try:
+            is_ours = all(_is_private(status) for status in (os.stat(folder), os.fstat(file)))
+        finally:
+            os.close(file)
+    except OSError as error:
+        _log.info("%s cannot be used (%s): the index is kept in memory", path, error)
+        return None
+    if not is_ours:
+        _log.warning("%s is open to other users: the index is kept in memory", folder)
+    return path if is_ours else None
+
+
+def _is_private(status: os.stat_result) -> bool:
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o077
 
 
 @contextmanager

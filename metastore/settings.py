@@ -82,6 +82,7 @@ class Settings:
         mirror_token: The password at the remote of a mirror.
         mirror_user: The user name that goes with it.
         states: The folder for what programs keep about a user: a store without a folder has its keys below it.
+        cache: The folder for indexes of stores without a folder, which can be rebuilt; None keeps them in memory.
         service: The settings of a service.
     """
 
@@ -95,10 +96,11 @@ class Settings:
     mirror_token: str | None = field(default=None, repr=False)
     mirror_user: str | None = None
     states: str = "~/.local/state"
+    cache: str | None = None
     service: ServiceSettings = field(default_factory=ServiceSettings)
 
 
-_OF_STORE = ("bundles_url", "groups_file", "user", "source_token", "mirror_token", "mirror_user")
+_OF_STORE = ("bundles_url", "groups_file", "user", "source_token", "mirror_token", "mirror_user", "cache")
 
 
 def make(given: Mapping[str, Any], label: Callable[[str], str]) -> Settings:
@@ -297,6 +299,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "replicas": _text,
     "bundles_url": _text,
     "groups_file": _text,
+    "cache": _text,
     "user": _text,
     "public_read": _switch,
     "require_if_match": _switch,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -130,12 +129,12 @@ def _private_file(settings: Settings, name: str) -> str:
     It is in the store's folder. For a store without one, it is in a folder for this store below `Settings.states`: a
     token for one store must not count at another one.
     """
-    from metastore.storage.connect import private_file
+    from metastore.storage.connect import folder_name, private_file
 
     if _has_folder(settings) and (beside := private_file(settings.url, name)):
         return beside
     states = os.path.expanduser(settings.states)
-    return os.path.join(states, "metastore", _folder_name(settings.url), name)
+    return os.path.join(states, "metastore", folder_name(settings.url), name)
 
 
 def _has_folder(settings: Settings) -> bool:
@@ -143,14 +142,6 @@ def _has_folder(settings: Settings) -> bool:
     from metastore.storage.connect import is_service, private_file
 
     return not is_service(settings.url) and private_file(settings.url, "token.key") is not None
-
-
-def _folder_name(url: str) -> str:
-    """Return the name of the folder for a store: the same for each user and password, another for another store."""
-    scheme, _, rest = url.partition(":")
-    place = rest.partition("?")[0].removeprefix("//").rpartition("@")[2]
-    readable = re.sub(r"[^A-Za-z0-9.]+", "-", f"{scheme.replace('postgresql', 'postgres')}-{place}").strip("-.")
-    return f"{readable[:60]}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
 def _key_sources(settings: Settings) -> Iterator[KeySource]:

@@ -33,6 +33,7 @@ from .processes import SOAK
 compile_routes_once()
 compile_templates_once()
 os.environ["XDG_STATE_HOME"] = str(temporary("metastore-state-"))  # keys of services on stores without a folder
+os.environ["XDG_CACHE_HOME"] = str(temporary("metastore-cache-"))  # indexes of such stores
 # Machines are shared, and slow at times.
 hypothesis.settings.register_profile("metastore", deadline=None, max_examples=1000 if SOAK else 60)
 hypothesis.settings.load_profile("metastore")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
@@ -14,15 +14,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
 
 import metastore
-from metastore import Author, Revision
+from metastore import Author, Revision, config, connecting
 from metastore.history import _touched, index
 from metastore.history.index import PartIndex
 from metastore.history.parts import Part, steps_back
+from metastore.storage.memory import MemoryStorage
 from metastore.storage.port import Storage
 
-from .conftest import ANN, ticking
+from .bundle.postgres_server import migrated_database
+from .conftest import ANN, opened, ticking
 
 CARS = "physics/cars"
 NAMES = st.sampled_from(["a", "b", "=a", "7"])
@@ -184,3 +187,159 @@ def test_an_open_store_reads_a_history_once_on_every_storage(storage: Storage, m
     reads.clear()
     assert list(store.revision_list(CARS, path="/title")) == [newest, first]
     assert len(reads) < 5
+
+
+def counting(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list that each read of a file is appended to."""
+    reads: list[str] = []
+    read = storage.read
+
+    def counted(dataset_id: Any, revision: str, path: str) -> bytes:
+        reads.append(revision)
+        return read(dataset_id, revision, path)
+
+    monkeypatch.setattr(storage, "read", counted)
+    return reads
+
+
+def long_history(store: metastore.Store, name: str) -> Revision:
+    """Make a dataset whose title was given by its first revision, and return that."""
+    first = store.dataset_create(name, {"name": name.partition("/")[2], "title": "A"}).revision
+    for number in range(8):
+        store.dataset_patch(name, {"version": str(number)})
+    return first
+
+
+def test_another_process_finds_the_index_on_every_storage(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "caches/one"
+    first = long_history(metastore.MetaStore(storage, author=ANN, validation="off"), CARS)
+    assert list(metastore.MetaStore(storage, cache=cache).revision_list(CARS, path="/title")) == [first]
+    reads = counting(storage, monkeypatch)
+    assert list(metastore.MetaStore(storage, cache=cache).revision_list(CARS, path="/title")) == [first]
+    assert len(reads) < 4
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [cache, *cache.parent.rglob("*")] if path.exists()}
+    assert modes == ({} if storage.private("x") else {"one": 0o700, **dict.fromkeys(files(cache), 0o600)})
+
+
+def files(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.exists() else []
+
+
+@pytest.mark.parametrize("kind", ["memory", "git", "postgres"])
+def test_a_purge_leaves_nothing_of_the_dataset_in_the_index(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for storage in opened(kind, tmp_path):
+        cache = tmp_path / "cache/one"
+        store = metastore.MetaStore(storage, author=ANN, validation="off", cache=cache)
+        kept = long_history(store, "physics/kept")
+        long_history(store, CARS)
+        ids = [revision.id.encode() for revision in store.revision_list(CARS)]
+        for name in ("physics/kept", CARS):
+            list(store.revision_list(name, path="/title"))
+        store.dataset_move(CARS, "physics/autos")
+        folder = Path(storage.private(".") or cache)
+        assert any(ids[0] in path.read_bytes() for path in folder.glob("history.sqlite*"))
+        store.dataset_purge("physics/autos", force=True)
+        for path in folder.glob("history.sqlite*"):
+            assert not [identity for identity in ids if identity in path.read_bytes()], path
+        with closing(sqlite3.connect(folder / "history.sqlite")) as database:
+            assert database.execute("SELECT count(*) FROM revisions").fetchone() == (9,)
+            runs = "SELECT count(DISTINCT run) FROM touched"
+            assert database.execute(runs).fetchone() == (1,)
+        reads = counting(storage, monkeypatch)
+        assert list(store.revision_list("physics/kept", path="/title")) == [kept]
+        assert len(reads) < 4
+
+
+def test_a_purge_makes_no_index(tmp_path: Path) -> None:
+    with metastore.connect(tmp_path / "store", author=ANN) as store:
+        store.dataset_create(CARS, {})
+        store.dataset_purge(CARS, force=True)
+    assert not (tmp_path / "store/_metastore/history.sqlite").exists()
+
+
+def test_a_damaged_dataset_is_purged_and_its_index_with_it(tmp_path: Path) -> None:
+    with metastore.connect(tmp_path / "store", author=ANN, validation="off", sync=False) as store:
+        first = long_history(store, CARS)
+        list(store.revision_list(CARS, path="/title"))
+    (tmp_path / f"store/{CARS}.git/objects/{first.id[:2]}/{first.id[2:]}").write_bytes(b"rubbish")
+    with metastore.connect(tmp_path / "store", author=ANN) as store:
+        store.dataset_purge(CARS, force=True)
+    content = (tmp_path / "store/_metastore/history.sqlite").read_bytes()
+    assert first.id.encode() not in content
+
+
+def open_to_others(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+
+
+def a_file(folder: Path) -> None:
+    folder.parent.mkdir()
+    folder.write_text("")
+
+
+def a_link(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True)
+    (folder / "history.sqlite").symlink_to(folder.parent / "other")
+
+
+@pytest.mark.parametrize("damage", [open_to_others, a_file, a_link])
+def test_a_cache_that_is_not_ours_alone_is_not_used(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    cache = tmp_path / "caches/one"
+    damage(cache)
+    before = sorted(tmp_path.rglob("*"))
+    store = metastore.MetaStore(MemoryStorage(), author=ANN, cache=cache, validation="off")
+    first = long_history(store, CARS)
+    assert list(store.revision_list(CARS, path="/title")) == [first]
+    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] in ([], [cache / "history.sqlite"])
+    assert not any(path.is_file() and path.stat().st_size for path in tmp_path.rglob("*"))
+
+
+def test_a_cache_that_has_grown_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "caches/one"
+    storage = MemoryStorage()
+    first = long_history(metastore.MetaStore(storage, author=ANN, validation="off"), CARS)
+    sizes = []
+    for largest in (2**20, 2**20, 1):
+        monkeypatch.setattr("metastore.index_file._LARGEST", largest)
+        store = metastore.MetaStore(storage, cache=cache)
+        reads = counting(storage, monkeypatch)
+        assert list(store.revision_list(CARS, path="/title")) == [first]
+        sizes.append(len(reads) >= 9)
+    assert sizes == [True, False, True]
+
+
+def test_each_store_has_a_folder_of_its_own_in_the_cache() -> None:
+    urls = (
+        "postgresql://db1/catalogue",
+        "postgresql://db1/other",
+        "postgresql:///catalogue?host=/run/one",
+        "postgresql:///catalogue?host=/run/two",
+        "github://physics",
+    )
+    folders = [connecting._cache_of(url, "/cache", None) for url in urls]
+    folders.append(connecting._cache_of("github://physics", "/cache", "https://github.example.org/api"))
+    assert len(set(folders)) == len(folders)
+    same = "postgresql://ann:hidden@db1/catalogue?password=hidden&target_session_attrs=any"
+    assert connecting._cache_of(same, "/cache", None) == folders[0]
+    for url in ("store", "/var/lib/store", "file:///var/lib/store", "memory:", ":memory:"):
+        assert connecting._cache_of(url, "/cache", None) is None
+
+
+def test_the_settings_say_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    with migrated_database() as dsn:
+        parts = conninfo_to_dict(dsn)
+        url = f"postgresql://{parts['user']}@{parts['host']}:{parts['port']}/{parts['dbname']}"
+        with metastore.connect(url, author=ANN, validation="off") as store:
+            first = long_history(store, CARS)
+        for named, used in (("off", []), ("", ["xdg"]), (str(tmp_path / "named"), ["named", "xdg"])):
+            settings = config.load({"METASTORE_STORE": url, "METASTORE_CACHE": named})
+            with config.open_store(settings) as store:
+                assert list(store.revision_list(CARS, path="/title")) == [first]
+            assert sorted(path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("history.sqlite")) == used
+    assert len(list(tmp_path.glob("xdg/metastore/postgres-*/history.sqlite"))) == 1

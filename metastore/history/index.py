@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
@@ -64,11 +64,24 @@ class PartIndex:
     """
 
     def __init__(self, path: str | None) -> None:
-        self._file = IndexFile(path, _SCHEMA, _FORMAT)
+        self._file = IndexFile(path, _SCHEMA, _FORMAT, _overwriting)
 
     def close(self) -> None:
         """Close the file; an index in memory is lost, and rebuilt on use."""
         self._file.close()
+
+    def forget(self, revisions: Iterable[RevisionId]) -> None:
+        """Remove the runs of these revisions, so that nothing of them stays in the file."""
+
+        def remove(database: sqlite3.Connection) -> None:
+            with transaction(database):
+                for revision_id in revisions:
+                    row = database.execute("SELECT run FROM revisions WHERE id = ?", (revision_id,)).fetchone()
+                    for table in ("touched", "revisions") if row is not None else ():
+                        database.execute(f"DELETE FROM {table} WHERE run = ?", (row["run"],))
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+        self._file.ask(remove)
 
     def steps_back(self, history: History, reader: Reader, first: Revision, part: Part) -> Iterator[_Step]:
         """Yield revisions, each with whether it changed a part and with the name of the part before it.
@@ -173,6 +186,11 @@ class PartIndex:
         """
         stored, waiting[:] = waiting[:], []
         return self._file.ask(lambda database: _store(database, stored, above, below)) if stored else above
+
+
+def _overwriting(database: sqlite3.Connection) -> None:
+    """Let rows that are deleted be overwritten in the file."""
+    database.execute("PRAGMA secure_delete = ON")
 
 
 def _pair(history: History, revision_id: RevisionId) -> tuple[Revision, Revision | None]:

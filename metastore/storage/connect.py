@@ -105,6 +105,24 @@ def _place(url: str) -> str:
     return os.path.realpath(os.path.expanduser(_path_of(url) if _scheme(url) else url))
 
 
+def folder_name(url: str) -> str:
+    """Return the name of a folder for what a program keeps about a store that is in no folder itself.
+
+    The name is the same for each user and password of the store, and another one for another store.
+    """
+    import hashlib
+
+    scheme, _, rest = url.partition(":")
+    place = rest.partition("?")[0].removeprefix("//").rpartition("@")[2]
+    readable = re.sub(r"[^A-Za-z0-9.]+", "-", f"{scheme.replace('postgresql', 'postgres')}-{place}").strip("-.")
+    return f"{readable[:60]}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+
+
+def is_folder(url: str | Path) -> bool:
+    """Return whether the store at a URL is a folder. Raises InvalidInput: the URL is invalid."""
+    return not is_service(url) and _scheme(os.fspath(url)) in ("", "file")
+
+
 def private_file(url: str | Path, name: str) -> str | None:
     """Return the path of a store's private file, which backups leave out. Create the store if there is none.
 

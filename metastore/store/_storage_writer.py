@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count, takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metastore.descriptor import file_changes, lfs
 from metastore.descriptor.document import DESCRIPTOR, decode
@@ -51,6 +51,9 @@ from metastore.types import (
     TagSpec,
 )
 
+if TYPE_CHECKING:
+    from metastore.store._parts import Parts
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -72,9 +75,12 @@ class StorageWriter(Writer):
         journal: Gets a line for each change that leaves no revision.
         rules: What the store demands of writes.
         expire: Called after each change of a dataset, so that the next search sees it.
+        parts: Returns what forgets a dataset that is purged.
     """
 
-    def __init__(self, store: Store, journal: Journal, rules: Rules, expire: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, journal: Journal, rules: Rules, expire: Callable[[], None], parts: Callable[[], Parts]
+    ) -> None:
         self._store = store
         self._storage = store.storage
         self._descriptors = Descriptors(store.storage)
@@ -82,6 +88,7 @@ class StorageWriter(Writer):
         self._rules = rules
         self._known = KnownFindings(rules.profiles, with_pointers=rules.lfs_url is not None)
         self._expire = expire
+        self._parts = parts
 
     def prepare(self, descriptor: Any) -> Document:
         rules, pointers = self._rules, self._rules.lfs_url is not None
@@ -178,9 +185,10 @@ class StorageWriter(Writer):
         change, head = self._change(request), self._head(request)
         if not head.deleted and not force:
             raise InvalidInput(f"{request.dataset_id} is live: delete it first, or purge it with force")
-        details = {"revision": head.id}
-        with self._settleable(request, change), self._journal.line("purge", request.dataset_id, details, change):
-            self._storage.purge(request.dataset_id, parent=head.id)
+        dataset_id, details = request.dataset_id, {"revision": head.id}
+        with self._settleable(request, change), self._journal.line("purge", dataset_id, details, change):
+            with self._parts().forgetting(dataset_id, head.id):
+                self._storage.purge(dataset_id, parent=head.id)
         self._tell_dataset(request, head, None)
 
     def move(self, request: ChangeRequest) -> Dataset:

@@ -56,18 +56,14 @@ from metastore.types import (
     Owner,
     Project,
     Revision,
-    RevisionId,
     Tag,
     TagEntry,
     Value,
 )
 
 if TYPE_CHECKING:
-    from metastore.history.index import PartIndex
     from metastore.search.values import Readable, Results, Wanted
-
-#: How many values are remembered with the revision that each comes from, which takes some 50 MB.
-_REMEMBERED = 100_000
+    from metastore.store._parts import Parts
 
 
 class MetaStore(Store):
@@ -87,6 +83,8 @@ class MetaStore(Store):
         max_bytes: The size of the largest descriptor, in bytes.
         clock: Returns the time, with a time zone.
         url: The address of the store, for `repr`; without secrets.
+        cache: A folder for indexes that can be rebuilt, if the storage is in no folder; None keeps them in memory. It
+            is for this store and this user alone.
 
     Raises:
         InvalidInput: An argument is invalid.
@@ -106,6 +104,7 @@ class MetaStore(Store):
         max_bytes: int = MAX_BYTES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         url: str = "",
+        cache: str | Path | None = None,
     ) -> None:
         if validation not in ("off", "warn", "strict"):
             raise InvalidInput(f"validation is off, warn or strict, not {validation!r}")
@@ -117,7 +116,7 @@ class MetaStore(Store):
         self._profiles = Profiles.load(profiles)
         self._finder = Finder(storage, self.changes, self._profiles)
         self._versions = Versions(version_rule, grades)
-        self._blamed: dict[tuple[DatasetId, RevisionId], tuple[Value, ...]] = {}
+        self._cache = str(cache) if cache is not None else None
         rules = Rules(
             validation=validation,
             profiles=self._profiles,
@@ -126,7 +125,7 @@ class MetaStore(Store):
             fallback_author=fallback_author,
             clock=clock,
         )
-        self._writer = StorageWriter(self, self._journal, rules, self._finder.expire)
+        self._writer = StorageWriter(self, self._journal, rules, self._finder.expire, lambda: self._parts)
         self._url = url
 
     def __repr__(self) -> str:
@@ -137,10 +136,10 @@ class MetaStore(Store):
         return self._storage
 
     @cached_property
-    def _parts(self) -> PartIndex:
-        from metastore.history.index import PartIndex
+    def _parts(self) -> Parts:
+        from metastore.store._parts import Parts
 
-        return PartIndex(self._storage.private("history.sqlite"))
+        return Parts(self._storage, self._descriptors, self._cache)
 
     def close(self) -> None:
         super().close()
@@ -256,21 +255,11 @@ class MetaStore(Store):
         self, dataset_id: AnyId, revision: AnyRevision | None, part: Part
     ) -> Iterator[tuple[Revision, bool, Part]]:
         identity = self._id(dataset_id)
-        history, reader = partial(self._storage.history, identity), self._descriptors.reader(identity)
-        return self._parts.steps_back(history, reader, self.revision_read(identity, revision), part)
+        return self._parts.history(identity, self.revision_read(identity, revision), part)
 
     def blame(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Value, ...]:
         identity = self._id(dataset_id)
-        first = self._live(identity, revision)
-        key = identity, first.id
-        if (values := self._blamed.get(key)) is None:
-            from metastore.history.blame import blame
-
-            values = blame(self._storage.history(identity, first.id), self._descriptors.reader(identity))
-            if len(values) + sum(map(len, list(self._blamed.values()))) > _REMEMBERED:
-                self._blamed.clear()
-            self._blamed[key] = values  # a revision never changes, nor does what came before it
-        return values
+        return self._parts.blame(identity, self._live(identity, revision))
 
     def revision_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Revision:
         return resolve(self._storage, self._id(dataset_id), parse_revision(revision))

@@ -274,7 +274,7 @@ def test_where_values_come_from_is_refused_in_words_where_it_takes_too_much(
     for number in range(3):
         store.dataset_patch("ocean/salt", {"version": str(number)})
     assert client.get(f"/api/v1{PATH}/blame").status_code == 200
-    monkeypatch.setattr(store, "_blamed", {})
+    monkeypatch.setattr(store._parts, "_blamed", {})  # type: ignore[attr-defined]
     monkeypatch.setattr("metastore.service.part_history._MOST_BYTES", 7_000)
     for start in ("/api/v1", ""):
         answer = client.get(f"{start}{PATH}/blame")
