@@ -271,7 +271,7 @@ class Difference:
         where: Plain words and names, such as `resource cars › field speed › type`; the former ones if it was renamed
             or moved.
         old: The value before; None when added. The former name, or in words the former place, such as `resource cars`
-            or `after speed`, or `the start` of a list.
+            or in a list `after 'speed'`, `the start` or `the end`.
         new: The value after; None when removed. The new name, or the new place; a list if it is in several now.
         note: What stayed the same in a thing that was renamed, by which it was recognised, such as `path unchanged`;
             or what else a removal means, such as resources that have no licence now; otherwise empty.
@@ -283,6 +283,11 @@ class Difference:
     new: Any = None
     note: str = ""
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the thing moved within its list."""
+        return self.kind == "moved" and (self.new in ("the start", "the end") or str(self.new).startswith("after '"))
+
     def __str__(self) -> str:
         note = f" ({self.note})" if self.note else ""
         if self.kind in ("changed", "renamed"):
@@ -290,6 +295,9 @@ class Difference:
 
             return f"{self.where} {self.kind}{contrasted(self.old, self.new)}{note}"
         if self.kind == "moved":
+            if self.is_in_place:
+                to, was = (place if place.startswith("after ") else None for place in (self.new, self.old))
+                return f"{self.where} moved {to or f'to {self.new}'} (was {was or f'at {self.old}'})"
             places = self.new if isinstance(self.new, list) else [self.new]
             return f"{self.where} moved from {self.old} to {' and '.join(places)}"
         value = outlined(self.new if self.kind == "added" else self.old)

@@ -111,10 +111,20 @@ def test_a_revision_that_a_time_names_is_told(run: Run, cars: str) -> None:
         ("revision", "diff", "physics/cars", "2998-01-01"),
         ("revision", "diff", "physics/cars", "HEAD", "2998-01-01"),
         ("blame", "physics/cars", "2998-01-01"),
+        ("diff", "physics/cars", "physics/cars@2998-01-01"),
     ):
         assert run(*command).err == told, command
         assert run(*command, "--quiet").err == "", command
+    for command in (
+        ("check", "physics/cars@2998-01-01"),
+        ("tag", "create", "physics/cars", "v1", "2998-01-01", *WRITE),
+        ("tag", "update", "physics/cars", "v1", "--revision", "2998-01-01", *WRITE),
+    ):
+        assert run(*command).err.startswith(told), command
     assert run("show", "physics/cars@HEAD").err == ""
+    assert run("show", "physics/cars@HEAD~1").err == told.replace("2998-01-01", "HEAD~1")
+    exported = run("export", "out", "--revision", "2998-01-01")
+    assert told.replace("2998-01-01", "physics/cars@2998-01-01") in exported.err
     assert run("undo", "physics/cars", "2998-01-01", "--dry-run", *WRITE).err.startswith(told)
     reverted = run("dataset", "revert", "physics/cars", "2998-01-01", *WRITE)
     assert reverted.err.startswith(told)

@@ -103,7 +103,12 @@ def table(name: str, *fields: Any, **more: Any) -> dict[str, Any]:
         (
             [table("a"), table("b"), table("c"), table("d")],
             [table("a"), table("c"), table("d"), table("b")],
-            ["resource b moved from after a to after d"],
+            ["resource b moved to the end (was after 'a')"],
+        ),
+        (
+            [table("a"), table("b"), table("c"), table("d")],
+            [table("b"), table("c"), table("a"), table("d")],
+            ["resource a moved after 'c' (was at the start)"],
         ),
         (
             [table(name) for name in "abcdefgh"],
@@ -119,7 +124,7 @@ def table(name: str, *fields: Any, **more: Any) -> dict[str, Any]:
             ],
         ),
     ],
-    ids=["moved", "too different", "in its list", "more than moved", "two that are alike"],
+    ids=["moved", "too different", "in its list", "to its middle", "more than moved", "two that are alike"],
 )
 def test_what_moved_is_told_as_moved_and_never_guessed(old: Any, new: Any, said: list[str]) -> None:
     found = [str(each) for each in changes({"resources": old}, {"resources": new})]

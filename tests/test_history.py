@@ -88,7 +88,7 @@ def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
         (
             {"resources": [{"name": "x", "path": "p"}, {"name": "y", "path": "q"}]},
             {"resources": [{"name": "y", "path": "q"}, {"name": "x", "path": "p"}]},
-            ["resource x moved from the start to after y"],
+            ["resource x moved to the end (was at the start)"],
         ),
         (
             {"resources": [{"name": "x", "path": "p", "hash": "1"}]},
@@ -116,7 +116,7 @@ def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
         (
             {"sources": [{"email": "a@b", "role": "x"}, {"email": "c@d", "role": "y"}]},
             {"sources": [{"email": "c@d", "role": "z"}, {"email": "a@b", "role": "x"}]},
-            ["source c@d › role changed: 'y' → 'z'", "source a@b moved from the start to after c@d"],
+            ["source c@d › role changed: 'y' → 'z'", "source a@b moved to the end (was at the start)"],
         ),
         ({"bbox": [1, 2, 3]}, {"bbox": [1, 2, 4]}, ["bbox changed: [1, 2, 3] → [1, 2, 4]"]),
         (

@@ -36,7 +36,7 @@ def categories(*labels: tuple[Any, str]) -> dict[str, Any]:
             categories((1, "M"), (2, "F"), (3, "X")),
             categories((3, "X"), (1, "M"), (2, "F")),
             "major",
-            ["category 3 moved from after 2 to the start"],
+            ["category 3 moved to the start (was at the end)"],
         ),
         (
             categories((1, "M"), (2, "F")),
@@ -106,9 +106,9 @@ def test_categories_and_enum_items_are_told_and_graded_by_their_values(
 @pytest.mark.parametrize(
     ("old", "new", "grade", "said"),
     [
-        (["a", "b"], ["b", "a"], "patch", ["foreign key a moved from the start to after b"]),
+        (["a", "b"], ["b", "a"], "patch", ["foreign key a moved to the end (was at the start)"]),
         (["a", "b"], ["b"], "major", ['foreign key a removed: {"fields": "a", "reference": {"resource": "to a"}}']),
-        ([["a", "b"], "c"], ["c", ["a", "b"]], "patch", ["foreign key a, b moved from the start to after c"]),
+        ([["a", "b"], "c"], ["c", ["a", "b"]], "patch", ["foreign key a, b moved to the end (was at the start)"]),
     ],
 )
 def test_foreign_keys_are_told_by_their_fields_and_have_no_order(
@@ -141,7 +141,7 @@ ANN, BOB = {"title": "Ann", "email": "a@x.org"}, {"title": "Ann", "email": "b@x.
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ([ANN, BOB], [BOB, ANN], ["contributor Ann (a@x.org) moved from the start to after Ann (b@x.org)"]),
+        ([ANN, BOB], [BOB, ANN], ["contributor Ann (a@x.org) moved to the end (was at the start)"]),
         ([ANN, BOB], [ANN], ['contributor Ann (b@x.org) removed: {"title": "Ann", "email": "b@x.org"}']),
         (
             [ANN, BOB],
@@ -156,14 +156,14 @@ ANN, BOB = {"title": "Ann", "email": "a@x.org"}, {"title": "Ann", "email": "b@x.
         (
             [{"title": "Ann", "role": "author"}, {"title": "Bob"}, {"title": "Ann", "role": "publisher"}],
             [{"title": "Bob"}, {"title": "Ann", "role": "publisher"}, {"title": "Ann", "role": "author"}],
-            ["contributor Ann (author) moved from the start to after Ann (publisher)"],
+            ["contributor Ann (author) moved to the end (was at the start)"],
         ),
         (
             [{"email": "a@x.org"}, {"email": "b@x.org"}],
             [{"email": "b@x.org", "role": "author"}, {"email": "a@x.org"}],
             [
                 "contributor b@x.org › role added: 'author'",
-                "contributor a@x.org moved from the start to after b@x.org",
+                "contributor a@x.org moved to the end (was at the start)",
             ],
         ),
     ],

@@ -102,7 +102,7 @@ READ: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "columns in another order": (
         table({"name": "id"}, {"name": "start"}, {"name": "end"}),
         table({"name": "start"}, {"name": "end"}, {"name": "id"}),
-        ["resource visits › schema › field id moved from the start to after end"],
+        ["resource visits › schema › field id moved to the end (was at the start)"],
     ),
     "codes that were exchanged": (
         table({"name": "sex", "categories": [{"value": 1, "label": "Male"}, {"value": 2, "label": "Female"}]}),

@@ -213,11 +213,16 @@ def say(text: str, **style: Any) -> None:
         show(paint(text, **style), err=True)
 
 
-def tell_moment(store: Store, dataset_id: str, name: str | None) -> None:
-    """Say which revision was the newest one at a time, if a revision was named by a date or a time."""
-    if name is not None and re.match(r"\d{4}-\d\d-\d\d", name):
+def tell_moment(store: Store, dataset_id: str, name: str | None, label: str | None = None) -> None:
+    """Say which revision was meant, if it was named by a date, a time, or the number of revisions behind another."""
+    if name is not None and is_relative(name):
         found = store.revision_read(dataset_id, name)
-        say(f"{name}: revision {found.id[:12]}, from {found.created:%Y-%m-%d %H:%M} UTC.")
+        say(f"{label or name}: revision {found.id[:12]}, from {found.created:%Y-%m-%d %H:%M} UTC.")
+
+
+def is_relative(name: str) -> bool:
+    """Tell whether a name, such as `2024-05-01` or `HEAD~2`, does not say by itself which revision it means."""
+    return re.match(r"\d{4}-\d\d-\d\d|.*~\d*$", name) is not None
 
 
 def tell_findings(dataset_id: DatasetId, findings: Sequence[Finding]) -> None:

@@ -10,7 +10,7 @@ import click
 
 import metastore
 from metastore.cli import completing
-from metastore.cli.base import App, is_file, read_input, say
+from metastore.cli.base import App, is_file, read_input, say, tell_moment
 from metastore.cli.ids import split_unless_file
 from metastore.cli.options import command
 from metastore.cli.output import show
@@ -71,7 +71,9 @@ def _named(app: App, names: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
         if is_file(name):
             yield name, read_input(name)
         else:
-            yield name, app.reader().dataset_bytes(*split_unless_file(name))[1]
+            store = app.reader()
+            tell_moment(store, *split_unless_file(name))
+            yield name, store.dataset_bytes(*split_unless_file(name))[1]
 
 
 def _of_store(app: App) -> Iterator[tuple[str, bytes | Finding]]:

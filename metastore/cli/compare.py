@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from metastore.cli.base import App, is_file, read_json, say
+from metastore.cli.base import App, is_file, read_json, say, tell_moment
 from metastore.cli.ids import split_unless_file
 from metastore.cli.options import command
 from metastore.cli.output import paint, show_pages
@@ -114,6 +114,7 @@ def _text(app: App, name: str, url: str | None) -> bytes:
     if is_file(name) or Path(name).is_dir():  # `read_json` says that it is a folder
         return read_json(name)
     store = app.reader() if url is None else app.open(url, create=False)
+    tell_moment(store, *split_unless_file(name))
     return store.dataset_json(*split_unless_file(name))[1]
 
 

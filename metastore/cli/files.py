@@ -15,7 +15,7 @@ from metastore.catalogue.exports import Outcome as ExportOutcome
 from metastore.catalogue.imports import Outcome as ImportOutcome
 from metastore.cli import completing
 from metastore.cli.bars import Bar, bar_stream
-from metastore.cli.base import App, say, write_output
+from metastore.cli.base import App, is_relative, say, tell_moment, write_output
 from metastore.cli.ids import ids_of
 from metastore.cli.options import CREATE, WRITING, command
 from metastore.cli.output import show
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from metastore.catalogue.exports import ExportLine
     from metastore.catalogue.imports import ImportLine, Rule
     from metastore.catalogue.sources import Item
+    from metastore.store.base import Store
 
-#: The most datasets whose findings a command names one by one.
+#: The most datasets that a command names one by one.
 _NAMED = 3
 
 
@@ -227,6 +228,17 @@ def export(app: App, folder: Path, prefixes: tuple[str, ...], revision: str | No
 
         lines = export_all(store, folder, prefix=prefixes or "", ids=ids, revision=revision, through=through, **options)
     _tell_exported(app, lines, dry_run=options["dry_run"])
+    if revision is not None and is_relative(revision):
+        _tell_revisions(app, store, lines, revision)
+
+
+def _tell_revisions(app: App, store: Store, lines: list[ExportLine], name: str) -> None:
+    """Say which revision of each dataset was exported."""
+    ids = [line.path.rpartition("/")[0] for line in lines if line.outcome in ("written", "unchanged")]
+    for dataset_id in ids if app.verbose else ids[:_NAMED]:
+        tell_moment(store, dataset_id, name, f"{dataset_id}@{name}")
+    if len(ids) > _NAMED and not app.verbose:
+        say(f"… and so on for {len(ids)} datasets; --verbose lists all.")
 
 
 def _tell_exported(app: App, lines: list[ExportLine], *, dry_run: bool) -> None:

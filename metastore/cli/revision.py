@@ -167,7 +167,9 @@ def resource_read(app: App, dataset_id: str, resource: str, revision: str | None
 @click.argument("revision", required=False, shell_complete=completing.tags)
 def resource_list(app: App, dataset_id: str, revision: str | None) -> None:
     """List the resources of a descriptor: the name, path and title of each."""
-    app.rows(app.reader().resource_list(dataset_id, revision), text=_resource_line)
+    store = app.reader()
+    tell_moment(store, dataset_id, revision)
+    app.rows(store.resource_list(dataset_id, revision), text=_resource_line)
 
 
 @command(project, "read")

@@ -7,7 +7,7 @@ from datetime import datetime
 import click
 
 from metastore.cli import completing
-from metastore.cli.base import App, say
+from metastore.cli.base import App, say, tell_moment
 from metastore.cli.ids import ID
 from metastore.cli.options import Noun, command
 from metastore.cli.output import indented
@@ -42,7 +42,9 @@ def tag_create(
     """
     if description and message:
         raise InvalidInput("-d and -m both describe the tag: give one of them")
-    created = app.reader().tag_create(dataset_id, name, revision, description=description or message or "", at=at)
+    store = app.reader()
+    tell_moment(store, dataset_id, revision)
+    created = store.tag_create(dataset_id, name, revision, description=description or message or "", at=at)
     say(f"Tagged {created.revision[:12]} of {dataset_id} as {created.name}.", fg="green")
     app.data(created, created.id)
 
@@ -95,6 +97,7 @@ def tag_update(
     """Rename a tag, describe it, or move it to another revision."""
     store = app.reader()
     before = store.tag_read(dataset_id, name)
+    tell_moment(store, dataset_id, revision)
     updated: Tag = store.tag_update(
         dataset_id,
         name,

@@ -143,5 +143,6 @@ def reordered(before: Sequence[str], new: Iterable[str], what: str) -> Iterator[
 
 
 def _position(name: str, names: Sequence[str]) -> str:
-    at = names.index(name)
-    return Phrase("after %(name)s", name=names[at - 1]) if at else Phrase("the start")
+    if (at := names.index(name)) == 0:
+        return Phrase("the start")
+    return Phrase("the end") if at == len(names) - 1 else Phrase("after '%(name)s'", name=names[at - 1])

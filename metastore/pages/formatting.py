@@ -187,6 +187,8 @@ def sentence(text: str) -> str:
 def difference(row: Difference) -> str:
     """Return a difference in a sentence."""
     where = in_words(row.where)
+    if row.is_in_place:
+        return _("%(where)s moved %(to)s (was %(old)s)", where=where, to=_to(row.new), old=_at(row.old))
     if row.kind == "moved":
         old, new = (said(both(place if isinstance(place, list) else [place])) for place in (row.old, row.new))
         return _("%(where)s moved from %(old)s to %(new)s", where=where, old=old, new=new)
@@ -194,6 +196,16 @@ def difference(row: Difference) -> str:
         value = said(outlined(row.new if row.kind == "added" else row.old))
         return f"{where} {_(row.kind)}: {value}{in_brackets(said(row.note))}"
     return f"{where} {_(row.kind)}{said(contrasted(row.old, row.new))}{in_brackets(said(row.note))}"
+
+
+def _to(place: str) -> str:
+    """Return where a thing moved within its list."""
+    return {"the start": _("to the start"), "the end": _("to the end")}.get(place) or said(place)
+
+
+def _at(place: str) -> str:
+    """Return where a thing was in its list."""
+    return {"the start": _("at the start"), "the end": _("at the end")}.get(place) or said(place)
 
 
 def capital(text: str) -> str:
