@@ -454,6 +454,7 @@ def test_an_index_that_came_with_a_copied_store_is_made_again(tmp_path: Path) ->
         "INSERT INTO now (title, words) VALUES ('salinity', 'salinity')",
         "DELETE FROM now_data WHERE id > 10",  # the words of all texts, with the texts left in place
         "UPDATE datasets SET findings = NOT findings",
+        "UPDATE datasets SET place = place || 'x'",
     ],
 )
 def test_verify_compares_the_index_with_the_store(tmp_path: Path, damage: str) -> None:

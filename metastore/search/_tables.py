@@ -281,7 +281,8 @@ def rows_of(database: sqlite3.Connection, dataset_id: DatasetId) -> list[tuple[A
 def has_loose_rows(database: sqlite3.Connection) -> bool:
     """Tell whether the index has rows that belong to no dataset, or its word tables differ from their texts."""
     sets = "SELECT facet_set FROM datasets UNION SELECT facet_set FROM former"
-    loose = f"""SELECT 1 FROM former WHERE dataset NOT IN (SELECT id FROM datasets)
+    loose = f"""SELECT 1 FROM datasets WHERE place <> owner || char(1) || name
+        UNION ALL SELECT 1 FROM former WHERE dataset NOT IN (SELECT id FROM datasets)
         UNION ALL SELECT 1 FROM facets WHERE facet_set NOT IN ({sets})
         UNION ALL SELECT 1 FROM ({sets}) WHERE facet_set NOT IN (SELECT facet_set FROM facets)
         UNION ALL SELECT 1 FROM facets WHERE value NOT IN (SELECT id FROM facet_values)
