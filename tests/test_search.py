@@ -445,11 +445,16 @@ def test_an_index_that_came_with_a_copied_store_is_made_again(tmp_path: Path) ->
         "DELETE FROM past",
         "DELETE FROM now_words",
         "DELETE FROM datasets",
-        """INSERT INTO datasets VALUES (99, 'a', 'ghost', 'a' || char(1) || 'ghost', '', 0, 0, 0, 'G', 99, x'00', 0);
-        INSERT INTO facets VALUES (99, 0, 1)""",
-        "INSERT INTO former VALUES (99, 99, 0, 1, 0, 'Of no dataset', 1)",
-        "INSERT INTO facets VALUES (99, 0, 1)",
-        "INSERT INTO facets SELECT max(facet_set), 1, 999 FROM facets",
+        """INSERT INTO datasets (id, owner, name, place, head, changed, since, deleted, title, digest)
+        VALUES (99, 'a', 'ghost', 'a' || char(1) || 'ghost', '', 0, 0, 0, 'G', x'00')""",
+        "INSERT INTO former (id, dataset, since, until, deleted, title) VALUES (99, 99, 0, 1, 0, 'Of no dataset')",
+        "UPDATE datasets SET licence = NULL",
+        "UPDATE datasets SET keyword = licence",
+        "UPDATE former SET format = 99",
+        "DELETE FROM facet_lists",
+        "INSERT INTO facet_lists VALUES (99, 1, x'00')",
+        "INSERT INTO facets VALUES (99, 1)",
+        "INSERT INTO facets SELECT max(list), 999 FROM facets",
         "UPDATE facet_values SET folded = 'other', value = 'other' WHERE facet = 1",
         "INSERT INTO now (title, words) VALUES ('salinity', 'salinity')",
         "DELETE FROM now_data WHERE id > 10",  # the words of all texts, with the texts left in place

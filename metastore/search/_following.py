@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from metastore.errors import InvalidInput, NotFound, StorageCorrupt
 from metastore.index_file import transaction
 from metastore.search._tables import (
+    KnownLists,
     Text,
-    ValueIds,
     access_words,
     add_dataset,
     empty,
-    facet_set_of,
     forget,
     id_in,
+    lists_of,
     note_unreadable,
     present,
     retire,
@@ -77,7 +77,7 @@ def _index_batch(
     database: sqlite3.Connection, source: Source, batch: list[FeedEntry], is_over: Callable[[], bool]
 ) -> int:
     """Return how many entries are indexed as a whole."""
-    known: ValueIds = {}
+    known: KnownLists = {}
     for place, entry in enumerate(batch):
         if not _index(database, source, entry, known, is_over):
             return place
@@ -95,7 +95,7 @@ def _batch(entries: Iterator[FeedEntry]) -> list[FeedEntry]:
 
 
 def _index(
-    database: sqlite3.Connection, source: Source, entry: FeedEntry, known: ValueIds, is_over: Callable[[], bool]
+    database: sqlite3.Connection, source: Source, entry: FeedEntry, known: KnownLists, is_over: Callable[[], bool]
 ) -> bool:
     if entry.action not in ("changed", "deleted", "unreadable"):
         forget(database, entry.dataset_id)
@@ -159,7 +159,7 @@ def _index_dataset(
     database: sqlite3.Connection,
     source: Source,
     dataset_id: DatasetId,
-    known: ValueIds,
+    known: KnownLists,
     is_over: Callable[[], bool] = _never,
 ) -> bool:
     """Index the revisions of a dataset that the index does not have, the oldest first, until the time is over.
@@ -186,10 +186,10 @@ def _index_dataset(
         seen, since = document(dataset_id, source.content(dataset_id, revision)), int(revision.created.timestamp())
         digest = hashlib.blake2b(repr((seen, revision.deleted)).encode(), digest_size=16).digest()
         if newest is None or newest.digest != digest or newest.since > since:
-            facet_set = facet_set_of(database, newest, seen, known)
+            lists = lists_of(database, newest, seen, known)
             if newest is not None:
-                retire(database, dataset, newest, until=since, next_set=facet_set)
-            newest = Text.of(seen, access, since, revision.deleted, digest, facet_set)
+                retire(database, dataset, newest, until=since)
+            newest = Text.of(seen, access, since, revision.deleted, digest, lists)
         if is_over():
             break
     assert newest is not None

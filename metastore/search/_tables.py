@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from metastore.errors import InvalidInput
@@ -16,8 +18,9 @@ from metastore.search.values import FACETS, sort_key
 from metastore.search.words import words_of, words_of_each
 from metastore.types import DatasetId
 
-FORMAT = 11
-#: A dataset has its present text, and `former` has those before it. Texts with the same values share a set of facets.
+FORMAT = 12
+#: A dataset has its present text, and `former` has those before it. Their columns of facets have numbers of lists of
+#: values; texts with the same values share a list, so that they are counted together. NULL stands for no values.
 #: The words are stored once, compressed: FTS5 reads them through the views when a text leaves an index, or is verified.
 SCHEMA = """
 CREATE TABLE meta (cursor TEXT, judge TEXT);
@@ -25,23 +28,26 @@ INSERT INTO meta VALUES (NULL, NULL);
 CREATE TABLE datasets (
     id INTEGER PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL, place TEXT NOT NULL UNIQUE, head TEXT NOT NULL,
     changed INTEGER NOT NULL, since INTEGER NOT NULL, deleted INTEGER NOT NULL, title TEXT NOT NULL,
-    facet_set INTEGER NOT NULL, digest BLOB NOT NULL, findings INTEGER
+    digest BLOB NOT NULL, findings INTEGER,
+    licence INTEGER, keyword INTEGER, format INTEGER, field INTEGER, contributor INTEGER
 );
 CREATE INDEX datasets_changed ON datasets (-changed, place);
 CREATE TABLE unreadable (place TEXT PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL);
 CREATE TABLE former (
     id INTEGER PRIMARY KEY, dataset INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL,
-    deleted INTEGER NOT NULL, title TEXT NOT NULL, facet_set INTEGER NOT NULL
+    deleted INTEGER NOT NULL, title TEXT NOT NULL,
+    licence INTEGER, keyword INTEGER, format INTEGER, field INTEGER, contributor INTEGER
 );
 CREATE INDEX former_of_dataset ON former (dataset);
 CREATE TABLE facet_values (
     id INTEGER PRIMARY KEY, facet INTEGER NOT NULL, folded TEXT NOT NULL, value TEXT NOT NULL,
     UNIQUE (facet, folded, value)
 );
-CREATE TABLE facets (
-    facet_set INTEGER NOT NULL, facet INTEGER NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (facet_set, facet, value)
-) WITHOUT ROWID;
-CREATE INDEX sets_of_facet_value ON facets (value);
+CREATE TABLE facet_lists (
+    id INTEGER PRIMARY KEY, facet INTEGER NOT NULL, digest BLOB NOT NULL, UNIQUE (facet, digest)
+);
+CREATE TABLE facets (list INTEGER NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (list, value)) WITHOUT ROWID;
+CREATE INDEX lists_of_facet_value ON facets (value);
 CREATE TABLE now_words (id INTEGER PRIMARY KEY, words BLOB NOT NULL);
 CREATE TABLE past_words (id INTEGER PRIMARY KEY, words BLOB NOT NULL);
 CREATE VIEW now_texts AS
@@ -62,13 +68,17 @@ CREATE VIRTUAL TABLE past USING fts5 (
 _GAP = "\N{SYMBOL FOR RECORD SEPARATOR}"
 #: How large the words of a text may be, in bytes: a file that somebody sent may have some that swell.
 _MOST_BYTES = 4 * 1024 * 1024
-#: The ids of values of facets, valid within one transaction, since another process may remove them.
-ValueIds = dict[tuple[int, str, str], int]
+#: The facets of a text that have columns: the owner is a part of the id.
+LISTED = FACETS[1:]
+#: The lists of a text: the values of each column.
+Lists = tuple[int | None, ...]
+#: The numbers of lists of values, valid within one transaction, since another process may remove them.
+KnownLists = dict[tuple[int, tuple[str, ...]], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The text that a dataset has had since a time, its access words, and the number of its facets."""
+    """The text that a dataset has had since a time, its access words, and the lists of its facets."""
 
     since: int
     deleted: bool
@@ -76,13 +86,13 @@ class Text:
     words: str
     access: str
     digest: bytes
-    facet_set: int
+    lists: Lists
     values: Mapping[str, tuple[str, ...]] | None = None
 
     @classmethod
-    def of(cls, seen: Document, access: str, since: int, deleted: bool, digest: bytes, facet_set: int) -> Text:
+    def of(cls, seen: Document, access: str, since: int, deleted: bool, digest: bytes, lists: Lists) -> Text:
         words = " ".join(f"{text} {_GAP}" if text else _GAP for text in words_of_each(seen.texts))
-        return cls(since, deleted, seen.title, words, access, digest, facet_set, seen.values)
+        return cls(since, deleted, seen.title, words, access, digest, lists, seen.values)
 
 
 def add_functions(database: sqlite3.Connection) -> None:
@@ -121,7 +131,8 @@ def _title_words(title: str) -> str:
 def empty(database: sqlite3.Connection) -> None:
     for index in ("now", "past"):
         database.execute(f"INSERT INTO {index} ({index}) VALUES ('delete-all')")
-    for table in ("datasets", "unreadable", "former", "facets", "facet_values", "now_words", "past_words"):
+    tables = "datasets", "unreadable", "former", "facets", "facet_lists", "facet_values", "now_words", "past_words"
+    for table in tables:
         database.execute(f"DELETE FROM {table}")
     database.execute("UPDATE meta SET cursor = NULL")
 
@@ -135,7 +146,8 @@ def add_dataset(database: sqlite3.Connection, dataset_id: DatasetId) -> int:
     """Add a dataset without a text, and return its number."""
     dataset = _next(database, "id", "datasets")
     place = (dataset, dataset_id.owner, dataset_id.name, sort_key(dataset_id))
-    database.execute("INSERT INTO datasets VALUES (?, ?, ?, ?, '', 0, 0, 0, '', 0, x'', NULL)", place)
+    columns = "id, owner, name, place, head, changed, since, deleted, title, digest"
+    database.execute(f"INSERT INTO datasets ({columns}) VALUES (?, ?, ?, ?, '', 0, 0, 0, '', x'')", place)
     return dataset
 
 
@@ -143,40 +155,29 @@ def present(database: sqlite3.Connection, row: sqlite3.Row) -> Text:
     """Return the present text of a dataset from its row."""
     (words,) = database.execute("SELECT words FROM now_words WHERE id = ?", (row["id"],)).fetchone()
     access = access_words(row["owner"], row["name"])
-    words, digest, facet_set = _plain(words), row["digest"], row["facet_set"]
-    return Text(row["since"], bool(row["deleted"]), row["title"], words, access, digest, facet_set)
+    lists = tuple(row[facet] for facet in LISTED)
+    return Text(row["since"], bool(row["deleted"]), row["title"], _plain(words), access, row["digest"], lists)
 
 
 def set_present(database: sqlite3.Connection, dataset: int, before: Text | None, text: Text) -> None:
     """Give a dataset its present text, instead of the one before."""
     if before is not None:
         _take_out(database, dataset)
-    values = (text.since, text.deleted, text.title, text.facet_set, text.digest, dataset)
-    changed = "UPDATE datasets SET since = ?, deleted = ?, title = ?, facet_set = ?, digest = ? WHERE id = ?"
-    database.execute(changed, values)
+    values = (text.since, text.deleted, text.title, text.digest, *text.lists, dataset)
+    changed = "UPDATE datasets SET since = ?, deleted = ?, title = ?, digest = ?"
+    database.execute(f"{changed}, {' = ?, '.join(LISTED)} = ? WHERE id = ?", values)
     _add_words(database, "now", dataset, text)
 
 
-def retire(database: sqlite3.Connection, dataset: int, text: Text, *, until: int, next_set: int) -> None:
-    """Add a text to those that a dataset had before, unless it held for less than a second.
-
-    Args:
-        database: The index.
-        dataset: The number of the dataset.
-        text: The text.
-        until: When it ended.
-        next_set: The set of facets of the text after it.
-    """
+def retire(database: sqlite3.Connection, dataset: int, text: Text, *, until: int) -> None:
+    """Add a text to those that a dataset had before, unless it held for less than a second."""
     if until < text.since:  # a clock went back: earlier texts do not hold beyond this time either
         database.execute("UPDATE former SET until = ? WHERE dataset = ? AND until > ?", (until, dataset, until))
     if until <= text.since:
-        if text.facet_set != next_set:
-            unused = "facet_set = :set AND NOT EXISTS (SELECT 1 FROM former WHERE dataset = :id AND facet_set = :set)"
-            database.execute(f"DELETE FROM facets WHERE {unused}", {"set": text.facet_set, "id": dataset})
         return
     number = _next(database, "id", "former")
-    values = (number, dataset, text.since, until, text.deleted, text.title, text.facet_set)
-    database.execute("INSERT INTO former VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+    values = (number, dataset, text.since, until, text.deleted, text.title, *text.lists)
+    database.execute("INSERT INTO former VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
     _add_words(database, "past", number, text)
 
 
@@ -187,30 +188,38 @@ def _add_words(database: sqlite3.Connection, index: str, number: int, text: Text
     database.execute(added, (number, _title_words(text.title), text.words, text.access))
 
 
-def facet_set_of(database: sqlite3.Connection, before: Text | None, seen: Document, known: ValueIds) -> int:
-    """Store the values of a text, unless the text before it has the same, and return the number of the set."""
+def lists_of(database: sqlite3.Connection, before: Text | None, seen: Document, known: KnownLists) -> Lists:
+    """Return the lists of the values of a text, and store those that are new."""
     if before is not None and before.values == seen.values:
-        return before.facet_set
-    values = {
-        (number, _value_id(database, (number, folded, value), known))
-        for number, facet in enumerate(FACETS)
-        for folded, value in seen.folded(facet)
-    }
-    if before is not None:
-        stored = database.execute("SELECT facet, value FROM facets WHERE facet_set = ?", (before.facet_set,))
-        if values == set(map(tuple, stored)):
-            return before.facet_set
-    facet_set = _next(database, "facet_set", "facets")
-    database.executemany("INSERT INTO facets VALUES (?, ?, ?)", [(facet_set, *value) for value in sorted(values)])
-    return facet_set
+        return before.lists
+    return tuple(_list_of(database, facet, seen, known) for facet in LISTED)
 
 
-def _value_id(database: sqlite3.Connection, key: tuple[int, str, str], known: ValueIds) -> int:
+def _list_of(database: sqlite3.Connection, facet: str, seen: Document, known: KnownLists) -> int | None:
+    key = FACETS.index(facet), seen.values[facet]
+    if not key[1]:
+        return None
     if key not in known:
-        database.execute("INSERT OR IGNORE INTO facet_values (facet, folded, value) VALUES (?, ?, ?)", key)
-        query = "SELECT id FROM facet_values WHERE facet = ? AND folded = ? AND value = ?"
-        known[key] = database.execute(query, key).fetchone()[0]
+        digest = _digest_of(sorted(seen.folded(facet)))
+        find = "SELECT id FROM facet_lists WHERE facet = ? AND digest = ?"
+        row = database.execute(find, (key[0], digest)).fetchone()
+        known[key] = row[0] if row else _add_list(database, key[0], digest, seen.folded(facet))
     return known[key]
+
+
+def _digest_of(values: Iterable[tuple[str, str]]) -> bytes:
+    return hashlib.blake2b(repr(values).encode(), digest_size=16).digest()
+
+
+def _add_list(database: sqlite3.Connection, facet: int, digest: bytes, values: Iterable[tuple[str, str]]) -> int:
+    number = _next(database, "id", "facet_lists")
+    database.execute("INSERT INTO facet_lists VALUES (?, ?, ?)", (number, facet, digest))
+    for folded, value in values:
+        key = (facet, folded, value)
+        database.execute("INSERT OR IGNORE INTO facet_values (facet, folded, value) VALUES (?, ?, ?)", key)
+        add = "INSERT INTO facets SELECT ?, id FROM facet_values WHERE facet = ? AND folded = ? AND value = ?"
+        database.execute(add, (number, *key))
+    return number
 
 
 def forget(database: sqlite3.Connection, dataset_id: DatasetId) -> None:
@@ -219,8 +228,6 @@ def forget(database: sqlite3.Connection, dataset_id: DatasetId) -> None:
     row = database.execute("SELECT id FROM datasets WHERE place = ?", (sort_key(dataset_id),)).fetchone()
     if row is None:
         return
-    sets = "SELECT facet_set FROM datasets WHERE id = :id UNION SELECT facet_set FROM former WHERE dataset = :id"
-    database.execute(f"DELETE FROM facets WHERE facet_set IN ({sets})", {"id": row["id"]})
     for table, column in (("past", "rowid"), ("past_words", "id")):
         texts = "SELECT id FROM former WHERE dataset = ?"
         database.execute(f"DELETE FROM {table} WHERE {column} IN ({texts})", (row["id"],))
@@ -267,24 +274,31 @@ def id_in(row: sqlite3.Row) -> DatasetId:
 
 def rows_of(database: sqlite3.Connection, dataset_id: DatasetId) -> list[tuple[Any, ...]]:
     """Return everything that the index has of a dataset, with its findings, in a form that two indexes can compare."""
-    texts = """SELECT d.facet_set, d.findings, d.head, d.changed, d.since, NULL, d.deleted, d.title, w.words, d.digest
-        FROM datasets d LEFT JOIN now_words w USING (id) WHERE d.place = ?
-        UNION ALL SELECT * FROM (SELECT t.facet_set, NULL, NULL, NULL, t.since, t.until, t.deleted, t.title, w.words, 0
+    columns = ", ".join(f"t.{facet}" for facet in LISTED)
+    texts = f"""SELECT {columns}, t.findings, t.head, t.changed, t.since, NULL, t.deleted, t.title, w.words, t.digest
+        FROM datasets t LEFT JOIN now_words w USING (id) WHERE t.place = ?
+        UNION ALL SELECT * FROM (SELECT {columns}, NULL, NULL, NULL, t.since, t.until, t.deleted, t.title, w.words, 0
         FROM datasets d JOIN former t ON t.dataset = d.id LEFT JOIN past_words w ON w.id = t.id
         WHERE d.place = ? ORDER BY t.id)"""
-    facets = """SELECT v.facet, v.folded, v.value, f.facet FROM facets f LEFT JOIN facet_values v ON v.id = f.value
-        WHERE f.facet_set = ? ORDER BY v.facet, v.folded"""
-    rows = database.execute(texts, (sort_key(dataset_id),) * 2).fetchall()
-    return [(*text, *map(tuple, database.execute(facets, (number,)))) for number, *text in rows]
+    facets = """SELECT l.facet, l.digest, v.facet, v.folded, v.value FROM facet_lists l
+        LEFT JOIN facets f ON f.list = l.id LEFT JOIN facet_values v ON v.id = f.value
+        WHERE l.id = ? ORDER BY v.folded, v.value"""
+    rows = []
+    for row in database.execute(texts, (sort_key(dataset_id),) * 2).fetchall():
+        lists, text = row[: len(LISTED)], row[len(LISTED) :]
+        rows.append((*text, *(tuple(map(tuple, database.execute(facets, (number,)))) for number in lists)))
+    return rows
 
 
 def has_loose_rows(database: sqlite3.Connection) -> bool:
     """Tell whether the index has rows that belong to no dataset, or its word tables differ from their texts."""
-    sets = "SELECT facet_set FROM datasets UNION SELECT facet_set FROM former"
+    columns = [(facet, table) for facet in LISTED for table in ("datasets", "former")]
+    used = " UNION ".join(f"SELECT {facet} AS list FROM {table}" for facet, table in columns)
     loose = f"""SELECT 1 FROM datasets WHERE place <> owner || char(1) || name
         UNION ALL SELECT 1 FROM former WHERE dataset NOT IN (SELECT id FROM datasets)
-        UNION ALL SELECT 1 FROM facets WHERE facet_set NOT IN ({sets})
-        UNION ALL SELECT 1 FROM ({sets}) WHERE facet_set NOT IN (SELECT facet_set FROM facets)
+        UNION ALL SELECT 1 FROM facets WHERE list NOT IN (SELECT id FROM facet_lists)
+        UNION ALL SELECT 1 FROM facet_lists WHERE id NOT IN (SELECT list FROM facets)
+        UNION ALL SELECT 1 FROM ({used}) WHERE list IS NOT NULL AND list NOT IN (SELECT id FROM facet_lists)
         UNION ALL SELECT 1 FROM facets WHERE value NOT IN (SELECT id FROM facet_values)
         UNION ALL SELECT 1 FROM now_words WHERE id NOT IN (SELECT id FROM datasets)
         UNION ALL SELECT 1 FROM past_words WHERE id NOT IN (SELECT id FROM former)"""
@@ -295,4 +309,13 @@ def has_loose_rows(database: sqlite3.Connection) -> bool:
         if error.sqlite_errorname != "SQLITE_CORRUPT_VTAB":
             raise
         return True
-    return database.execute(loose).fetchone() is not None
+    return database.execute(loose).fetchone() is not None or _has_other_lists(database)
+
+
+def _has_other_lists(database: sqlite3.Connection) -> bool:
+    """Tell whether a list has other values than when it was made."""
+    query = """SELECT l.id, l.digest, v.folded, v.value FROM facet_lists l
+        JOIN facets f ON f.list = l.id LEFT JOIN facet_values v ON v.id = f.value AND v.facet = l.facet ORDER BY l.id"""
+    rows = ((row[:2], row[2:]) for row in map(tuple, database.execute(query)))
+    lists = groupby(rows, key=itemgetter(0))
+    return any(digest != _digest_of(sorted(value for _, value in values)) for (_, digest), values in lists)

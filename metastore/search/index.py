@@ -21,6 +21,7 @@ from metastore.index_file import IndexFile
 from metastore.search._following import check, follow, forget_findings_of_other_rules, reindex
 from metastore.search._tables import (
     FORMAT,
+    LISTED,
     SCHEMA,
     access_word,
     add_functions,
@@ -237,25 +238,33 @@ def _counted(
 
     All is counted in one statement, so that what fits is looked for once.
     """
-    numbers = ", ".join(str(FACETS.index(facet)) for facet in wanted.facets)
-    query = f"""WITH found AS MATERIALIZED (SELECT facet_set FROM ({found}) LIMIT {MOST_COUNTED + 1})
-        SELECT -1 AS facet, NULL AS folded, NULL AS value, count(*) AS count FROM found
-        UNION ALL
-        SELECT v.facet, v.folded, min(v.value), sum(n.count) FROM (
-            SELECT f.value, count(*) AS count FROM (SELECT facet_set FROM found LIMIT {MOST_COUNTED}) AS some
-            CROSS JOIN facets f USING (facet_set) WHERE f.facet IN ({numbers}) GROUP BY f.value
-        ) AS n JOIN facet_values v ON v.id = n.value GROUP BY v.facet, v.folded"""
+    columns = ", ".join(wanted.facets) or "1"
+    query = f"""WITH found AS MATERIALIZED (SELECT {columns} FROM ({found}) LIMIT {MOST_COUNTED + 1})
+        SELECT NULL AS facet, NULL AS folded, NULL AS value, count(*) AS count FROM found
+        {" ".join(f"UNION ALL {_count_of(facet)}" for facet in wanted.facets)}"""
     total, counted = 0, {facet: dict[str, tuple[str, int]]() for facet in wanted.facets}
     for facet, folded, value, count in database.execute(query, values):
-        if facet < 0:
+        if facet is None:
             total = count
         else:
-            counted[FACETS[facet]][folded] = (value, count)
+            counted[facet][folded] = (value, count)
     return total, {facet: counts(found_values) for facet, found_values in counted.items()}
 
 
+def _count_of(facet: str) -> str:
+    """Return a query for the values of a facet. Texts with the same list of values are counted first."""
+    some = f"(SELECT {facet} FROM found LIMIT {MOST_COUNTED})"
+    if facet == "owner":
+        return f"SELECT 'owner', owner, owner, count(*) FROM {some} GROUP BY owner"
+    return f"""SELECT '{facet}', v.folded, min(v.value), sum(n.count) FROM (
+            SELECT f.value, sum(g.count) AS count FROM (
+                SELECT {facet} AS list, count(*) AS count FROM {some} GROUP BY {facet}
+            ) AS g CROSS JOIN facets f ON f.list = g.list GROUP BY f.value
+        ) AS n JOIN facet_values v ON v.id = n.value GROUP BY v.folded"""
+
+
 def _found(wanted: Wanted, readable: Readable | None, *, walk: bool = False) -> tuple[str, list[Any]]:
-    """Return an SQL query for all matches, with the columns facet_set, owner, name, place and key, and its parameters.
+    """Return an SQL query for all matches, with the facets, name, place and key, and its parameters.
 
     Its table `d` has the datasets, and `t` the texts; present texts are in the rows of their datasets.
 
@@ -281,7 +290,8 @@ def _found_in(index: str, wanted: Wanted, readable: Readable | None, walk: bool 
     of_words = _walked(wanted) if walk else _indexed(index, t, wanted, sought, readable)
     conditions = [*of_words, *_conditions(index, t, wanted, readable)]
     where = " AND ".join(condition for condition, _ in conditions) or "TRUE"
-    query = f"SELECT {t}.facet_set, d.owner, d.name, d.place, {key} AS key FROM {tables} WHERE {where}"
+    facets = ", ".join(f"{t}.{facet}" for facet in LISTED)
+    query = f"SELECT {facets}, d.owner, d.name, d.place, {key} AS key FROM {tables} WHERE {where}"
     return query, [*key_values, *(value for _, values in conditions for value in values)]
 
 
@@ -349,16 +359,18 @@ def _conditions(index: str, t: str, wanted: Wanted, readable: Readable | None) -
 
 
 def _filters(t: str, wanted: Wanted, readable: Readable | None) -> Iterator[tuple[str, list[Any]]]:
-    own = f"FROM facets f CROSS JOIN facet_values v ON v.id = f.value WHERE f.facet_set = {t}.facet_set AND f.facet = ?"
     for facet, folded in wanted.filters.items():
-        values = [FACETS.index(facet), folded]
-        if not folded:
-            yield f"NOT EXISTS (SELECT 1 {own})", values[:1]
-        elif readable is not None:  # the sets of other datasets are not looked at
-            yield f"EXISTS (SELECT 1 {own} AND v.folded = ?)", values
+        if facet == "owner":
+            yield "d.owner = ?", [folded]
+        elif not folded:
+            yield f"{t}.{facet} IS NULL", []
+        elif readable is not None:  # the lists of other datasets are not looked at
+            own = f"FROM facets f CROSS JOIN facet_values v ON v.id = f.value WHERE f.list = {t}.{facet}"
+            yield f"EXISTS (SELECT 1 {own} AND v.folded = ?)", [folded]
         else:
             value_ids = "SELECT id FROM facet_values WHERE facet = ? AND folded = ?"
-            yield f"{t}.facet_set IN (SELECT facet_set FROM facets WHERE value IN ({value_ids}))", values
+            lists = f"SELECT list FROM facets WHERE value IN ({value_ids})"
+            yield f"{t}.{facet} IN ({lists})", [FACETS.index(facet), folded]
 
 
 def _match(term: Term) -> str:
