@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,8 @@ Part = tuple[str, ...]
 Reader = Callable[[Revision], bytes | None]
 #: Stands for a part that a descriptor does not have.
 ABSENT: Any = object()
+#: The digits of the longest position in a list.
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +124,14 @@ def _step(value: Any, step: str) -> Any:
     if not isinstance(value, list):
         return ABSENT
     if step.isdecimal():
-        return value[int(step)] if int(step) < len(value) else ABSENT
+        return value[_position(step)] if _position(step) < len(value) else ABSENT
     keyed = named_lists(value)
     return keyed[0].get(step.removeprefix("="), ABSENT) if keyed else ABSENT
+
+
+def _position(step: str) -> int:
+    """Return the position that digits name. Python refuses to read thousands of them; no list is as long."""
+    return int(step) if len(step) <= _MOST_DIGITS else sys.maxsize
 
 
 def by_names(document: Any, part: Part) -> Part:
@@ -131,8 +139,8 @@ def by_names(document: Any, part: Part) -> Part:
     steps = []
     for step in part:
         keyed = named_lists(document) if isinstance(document, list) else None
-        if keyed and step.isdecimal() and int(step) < len(document):
-            steps.append(f"={list(keyed[0])[int(step)]}")
+        if keyed and step.isdecimal() and _position(step) < len(document):
+            steps.append(f"={list(keyed[0])[_position(step)]}")
         else:
             steps.append(step)
         document = _step(document, step)

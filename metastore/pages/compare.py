@@ -71,7 +71,7 @@ def show(owner: str, name: str) -> str | tuple[str, int]:
     except (InvalidInput, NotFound) as problem:
         return _page("datasets/compare.html", subject, sides, diff=None, problem=problem), 404
     number = request.args.get("only", "")
-    if number.isascii() and number.isdecimal() and int(number) < len(diff.changes):
+    if number.isascii() and number.isdecimal() and len(number) < 9 and int(number) < len(diff.changes):
         row = _whole(_in_our_words(diff.changes[int(number)]))
         return _page("datasets/difference.html", subject, sides, diff=_short(diff), row=row)
     return _page_of_differences(subject, sides, diff)
