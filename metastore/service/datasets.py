@@ -21,6 +21,7 @@ from metastore.service.guard import (
     require_read,
     sees,
     signed,
+    unabbreviated,
     writer,
 )
 from metastore.service.problems import plainly
@@ -163,7 +164,8 @@ def dataset_put(owner: str, name: str) -> Response:
 def _replace(who: Identity, subject: DatasetId, content: Any, expected: str | None, change: dict[str, Any]) -> Response:
     """Make the call that cannot create, so that a token with only `update` creates nothing, even in a race."""
     require(who, "update", subject)
-    dataset = service().store.dataset_update(subject, content, expected=expected, **signed(who, subject, change))
+    with hiding_stored_values(subject, "/version"):  # a rule about versions quotes the stored one
+        dataset = service().store.dataset_update(subject, content, expected=expected, **signed(who, subject, change))
     return responses.written(dataset)
 
 
@@ -273,7 +275,9 @@ def _back(
     """
     who = writer(subject, *(["create"] if requests.creates_only() else rights))
     members = requests.members(allowed=(member, *requests.CHANGE))
-    target, expected, change = _required(members, member), requests.expected(members), requests.change(who, members)
+    target = _required(members, member)
+    unabbreviated(subject, target)
+    expected, change = requests.expected(members), requests.change(who, members)
 
     def attempt() -> Response:
         head = service().store.revision_read(subject)

@@ -12,7 +12,7 @@ from flask import g, request
 
 from metastore.auth.access import ANONYMOUS, BundleGrant, Identity, allows, require
 from metastore.errors import AuthenticationError, DatasetNotFound, InvalidInput
-from metastore.parse import AnyId, parse_dataset_id
+from metastore.parse import AnyId, looks_like_revision, parse_dataset_id
 from metastore.phrase import Phrase
 from metastore.search.values import Readable
 from metastore.service.context import service
@@ -20,6 +20,7 @@ from metastore.service.watch import USER
 from metastore.types import DatasetId
 
 _Item = TypeVar("_Item")
+_FULL = 40  # digits of a revision id
 
 
 def identity() -> Identity:
@@ -94,18 +95,35 @@ def require_read(dataset_id: DatasetId) -> None:
 
 
 @contextmanager
-def hiding_stored_values(dataset_id: DatasetId) -> Iterator[None]:
+def hiding_stored_values(dataset_id: DatasetId, pointer: str | None = None) -> Iterator[None]:
     """Keep an error that may quote a stored descriptor from callers who may not read it.
+
+    Args:
+        dataset_id: The dataset.
+        pointer: The only place at which an error may quote; None if any error may.
 
     Raises:
         InvalidInput: The change does not fit.
     """
     try:
         yield
-    except InvalidInput:
-        if may_read(dataset_id):
+    except InvalidInput as error:
+        if may_read(dataset_id) or pointer not in (None, error.pointer):
             raise
         raise InvalidInput("the change does not fit the stored descriptor, which the token may not read") from None
+
+
+def unabbreviated(dataset_id: DatasetId, name: str | None) -> str | None:
+    """Return the name of a revision, or of a span of them.
+
+    Raises:
+        InvalidInput: It has an abbreviated id, and the caller may not read the dataset: whether an abbreviation fits
+            would tell them the id, one digit after the other.
+    """
+    parts = [part.partition("~")[0] for part in (name or "").split("..")]
+    if any(len(part) < _FULL and looks_like_revision(part) for part in parts) and not may_read(dataset_id):
+        raise InvalidInput("give the full id of the revision: a token that may not read cannot abbreviate it")
+    return name
 
 
 def require_reader() -> Identity:
@@ -185,19 +203,24 @@ def require_move(source: DatasetId, target: DatasetId) -> None:
     """Check that the caller may give a dataset another id.
 
     A move to another owner hands over the history as well as the descriptor, so it needs read, update and delete on the
-    source and create on the target. Within an owner it needs update. A move never opens a dataset to a caller who may
-    not read it yet.
+    source and create on the target. Within an owner it needs update. Rights go by ids, so what the caller may do at the
+    new id, they have to be allowed at the old one: else a move would let them read a dataset, or purge it.
 
     Raises:
         AuthenticationError: There is no token, or it names no user.
         PermissionDenied: The token does not grant one of the actions; the error names it.
     """
-    for action in ("update",) if source.owner == target.owner else ("delete", "update"):
+    leaves = source.owner != target.owner
+    for action in ("delete", "update") if leaves else ("update",):
         writer(source, action)
-    if source.owner != target.owner:
+    if leaves:
         writer(target, "create")
-    if not may_read(source) and (source.owner != target.owner or may_read(target)):
-        require(identity(), "read", source)
+    who = identity()
+    if not may_read(source) and (leaves or may_read(target)):
+        require(who, "read", source)
+    for action in ("delete", "purge", "import"):
+        if allows(who, action, target):
+            require(who, action, source)
 
 
 def named(who: Identity) -> Identity:

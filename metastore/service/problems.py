@@ -25,6 +25,7 @@ from metastore.errors import (
     NotADescriptor,
     NotFound,
     OutcomeUnknown,
+    PathNotFound,
     PermissionDenied,
     RevisionConflict,
     StorageBusy,
@@ -108,11 +109,11 @@ def plainly(error: MetastoreError) -> MetastoreError:
     kind = next(kind for kind in type(error).__mro__ if kind in _PLAINLY)
     if isinstance(error, OutcomeUnknown):
         readable = error.change is None or may_read(error.change.dataset_id)
-        before = error.before if readable else None
+        before, change = (error.before, error.change) if readable else (None, None)  # it names revisions of others
         told: str = _PLAINLY[kind]
         if error.wanted:
             told = Phrase("%(message)s, which makes %(wanted)s", message=told, wanted=error.wanted)
-        return OutcomeUnknown(told, error.wanted, before=before, change=error.change)
+        return OutcomeUnknown(told, error.wanted, before=before, change=change)
     return type(error)(_PLAINLY[kind])
 
 
@@ -157,7 +158,7 @@ def _for_the_caller(error: MetastoreError) -> MetastoreError:
         return RevisionConflict(error.subject, error.expected, _HIDDEN)
     if isinstance(error, MergeConflict) and not _may_know_head(error.subject):
         return MergeConflict(error.subject, ())
-    if isinstance(error, NotADescriptor) and not _may_know_head(error.dataset_id):
+    if isinstance(error, (NotADescriptor, PathNotFound)) and not _may_know_head(error.dataset_id):
         return InvalidInput("the stored content is not a descriptor, so it cannot be changed: replace it")
     return error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
@@ -94,20 +95,23 @@ def written(dataset: Dataset, status: int = 200, *, before: DatasetId | None = N
     """Answer a write with the stored descriptor and its findings.
 
     A caller who may not read the dataset gets an empty response. It has the revision's id only if the revision is
-    theirs: a write that changes nothing returns an earlier revision. A dataset that the caller just created is shown.
+    theirs: a write that changes nothing returns an earlier revision. A dataset that the caller just created is shown,
+    without the id of the deletion that it may follow.
 
     Args:
         dataset: The stored dataset.
         status: 201 for a created dataset.
         before: The dataset's id before a move, which decides whether the caller may read it.
     """
-    known = status == 201 or may_read(before or dataset.id)
+    is_readable = may_read(before or dataset.id)
+    known = status == 201 or is_readable
     if wants_little() or not known:
         response = _empty(204 if status == 200 else status)
         if wants_little():
             response.headers["Preference-Applied"] = "return=minimal"
     else:
-        parts = _enveloped(dataset.id, dataset.revision, dataset.bytes, dataset.findings)
+        revision = dataset.revision if is_readable else replace(dataset.revision, parent=None)
+        parts = _enveloped(dataset.id, revision, dataset.bytes, dataset.findings)
         response = Response(parts, status, mimetype=ENVELOPE)
     if status == 201:
         response.headers["Location"] = path_of(dataset.id)

@@ -17,7 +17,17 @@ from metastore.history.parts import RevisionFilter, parse_part
 from metastore.parse import parse_dataset_id
 from metastore.service import requests, responses
 from metastore.service.context import service
-from metastore.service.guard import identity, listed, may_read, named, readable, require_read, signed, writer
+from metastore.service.guard import (
+    identity,
+    listed,
+    may_read,
+    named,
+    readable,
+    require_read,
+    signed,
+    unabbreviated,
+    writer,
+)
 from metastore.service.part_history import blamed, part_page, summed_up
 from metastore.service.problems import plainly
 from metastore.service.rate import RETRY_AFTER, caller
@@ -140,9 +150,8 @@ def tag_create(owner: str, name: str) -> Response:
     values = {name: requests.text(members, name) for name in _TAG_MEMBERS}
     description = values["description"] or change.pop("message") or ""
     change.pop("message", None)
-    tag = service().store.tag_create(
-        subject, values["name"] or "", values["revision"], description=description, **change
-    )
+    revision = unabbreviated(subject, values["revision"])
+    tag = service().store.tag_create(subject, values["name"] or "", revision, description=description, **change)
     return _written(subject, tag, 201)
 
 
@@ -159,7 +168,7 @@ def tag_update(owner: str, name: str, tag: str) -> Response:
         tag,
         new_name=values["name"],
         description=values["description"],
-        revision=values["revision"],
+        revision=unabbreviated(subject, values["revision"]),
         expected=requests.expected(members),
         **change,
     )
@@ -178,8 +187,9 @@ def tag_delete(owner: str, name: str, tag: str) -> Response:
 
 
 def _written(subject: DatasetId, tag: Tag, status: int = 200) -> Response:
-    if not may_read(subject):  # the caller may not know a tag's revision
-        return responses.gone(etag=tag.id)
+    if not may_read(subject):  # nor know the revision, which is the id of a tag without an object of its own
+        is_own = tag.author == identity().author and tag.id != tag.revision
+        return responses.gone(etag=tag.id if is_own else None)
     return responses.changed(tag, status, etag=tag.id, location=responses.path_of(subject, "tags", tag.name))
 
 

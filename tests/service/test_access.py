@@ -13,8 +13,9 @@ from werkzeug.test import TestResponse
 import metastore
 from metastore import MetaStore
 from metastore.config import ServiceSettings
-from metastore.errors import NotFound
+from metastore.errors import NotFound, OutcomeUnknown
 from metastore.storage.local.layout import Layout
+from metastore.types import Change, DatasetId
 from metastore.web import create_app
 
 from .conftest import ADMIN, API, BUNDLES, CARS, EDITOR, ENVELOPE, Authority, Caller, Door
@@ -480,6 +481,21 @@ def test_a_move_to_another_owner_with_all_rights_is_shown_and_leaves_a_line(clos
     assert (line["action"], line["author"]["name"], "eve/loot" in str(line)) == ("move", "eve", False)
 
 
+@pytest.mark.parametrize("right", ["delete", "purge", "import"])
+@pytest.mark.parametrize("target", ["physics/mine", "eve/mine"])
+def test_a_move_gives_no_right_that_its_mover_lacked(door: Door, memory: MetaStore, target: str, right: str) -> None:
+    """Rights go by ids, so who may purge the new id could purge what they could only change before."""
+    words = {"read", "update", "delete", "purge", "import"}
+    create = f"ds:{target.partition('/')[0]}/*:create"
+    lacking = ("ds:physics/cars:" + ",".join(words - {right}), f"ds:{target}:{','.join(words)}", create)
+    before = state(memory)
+    answer = door.comes("eve", *lacking).post(f"{CARS}/move", json={"to": target})
+    assert (answer.status_code, state(memory)) == (403, before)
+    assert f'scope="ds:physics/cars:metadata:{right}"' in answer.headers["WWW-Authenticate"]
+    enough = door.comes("eve", *lacking, f"ds:physics/cars:{right}")
+    assert enough.post(f"{CARS}/move", json={"to": target}).status_code == 200
+
+
 def test_a_move_within_an_owner_opens_nothing_to_its_mover(closed: Door) -> None:
     scopes = ("ds:physics/cars:update", "ds:physics/open:read")
     answer = closed.comes("eve", *scopes).post(f"{CARS}/move", json={"to": "physics/open"})
@@ -550,6 +566,98 @@ def test_who_may_write_and_not_read_learns_no_revision_but_their_own(closed: Doo
     assert head[:12] not in told
     assert [answer.status_code for answer in answers] == [204, 204, 412, 204, 204, 204, 204]
     assert answers[-1].headers["ETag"].strip('"') == next(memory.changes()).revision.id  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("body", [{"to": "{}"}, {"revision": "{}"}, {"revision": "{}..HEAD"}, {"revision": "{}~1"}])
+def test_who_may_write_and_not_read_finds_no_revision_digit_by_digit(
+    closed: Door, memory: MetaStore, body: dict[str, str]
+) -> None:
+    first = memory.revision_list("physics/cars")[-1].id
+    memory.dataset_update("physics/cars", {"title": "Secret"})
+    names = {member: text.format(first[:8]) for member, text in body.items()}
+    call = "revert" if "to" in body else "undo"
+    before = state(memory)
+    for subject, sent in ((f"{CARS}/{call}", names), (f"{CARS}/tags", {"name": "v9", "revision": first[:8]})):
+        answer = closed.comes("bo", "ds:physics/cars:update").post(subject, json=sent)
+        assert (answer.status_code, "full id" in answer.json["detail"]) == (400, True)
+    assert (
+        closed.comes("bo", "ds:physics/cars:update").patch(f"{CARS}/tags/v1", json={"revision": first[:8]}).status_code
+        == 400
+    )
+    assert state(memory) == before
+    reading = closed.comes("bo", "ds:physics/cars:update,read")
+    assert reading.post(f"{CARS}/tags", json={"name": "v9", "revision": first[:8]}).status_code == 201
+    whole = closed.comes("bo", "ds:physics/cars:update").post(f"{CARS}/revert", json={"to": first})
+    assert whole.status_code == 204
+
+
+def test_who_creates_a_deleted_dataset_again_does_not_learn_its_deletion(closed: Door, memory: MetaStore) -> None:
+    deletion = memory.dataset_delete("physics/cars").id
+    again = closed.comes("bo", "ds:physics/*:create").put(CARS, data={"title": "Mine"}, content_type=JSON)
+    assert (again.status_code, again.json["descriptor"]) == (201, {"title": "Mine"})
+    assert (again.json["revision"]["parent"], deletion in again.text + str(again.headers)) == (None, False)
+    memory.dataset_delete("physics/cars")
+    reading = closed.comes("bo", "ds:physics/*:create,read").put(CARS, data={}, content_type=JSON)
+    assert reading.json["revision"]["parent"] == next(memory.changes()).revision.parent  # type: ignore[union-attr]
+
+
+def test_a_tag_that_is_changed_into_itself_tells_nothing_of_its_author(closed: Door, memory: MetaStore) -> None:
+    head = memory.revision_read("physics/cars").id
+    with memory.storage.objects(DatasetId("physics", "cars")) as repository:  # type: ignore[attr-defined]
+        repository.set_tags({"light": head})  # as Git's lightweight tags, which have the id of the revision
+    writer = closed.comes("bo", "ds:physics/cars:update")
+    for name in ("light", "v1"):
+        answer = writer.patch(f"{CARS}/tags/{name}", json={"name": name})
+        assert (answer.status_code, answer.headers.get("ETag")) == (204, None)
+    own = writer.patch(f"{CARS}/tags/light", json={"description": "Mine"})
+    assert own.headers["ETag"].strip('"') == memory.tag_read("physics/cars", "light").id
+
+
+def test_what_a_revision_lacks_is_not_told_with_its_id(closed: Door, memory: MetaStore) -> None:
+    old = memory.revision_read("physics/cars")
+    bare = memory.storage.append(
+        DatasetId("physics", "cars"),
+        {"datapackage.json": None, "README": b"x"},
+        Change(old.author, "Secret", old.created),
+        parent=old.id,
+    )
+    writer = closed.comes("bo", "ds:physics/cars:update,create,delete")
+    answers = [
+        writer.post(f"{CARS}/revert", json={"to": "HEAD"}),
+        writer.post(f"{CARS}/undo", json={"revision": "v1"}),
+        writer.patch(CARS, data={"title": "x"}, content_type=MERGE),
+    ]
+    assert [answer.status_code for answer in answers] == [400, 400, 204]
+    assert bare.id[:12] not in "".join(answer.text + str(answer.headers) for answer in answers)
+
+
+def test_a_rule_about_versions_tells_nothing_of_the_stored_one(authority: Authority) -> None:
+    store = metastore.connect("memory:", author="Setup", version_rule="refuse")
+    store.dataset_create("physics/cars", {"version": "3.1.4", "resources": [{"name": "plans", "path": "plans.csv"}]})
+    settings = ServiceSettings(public_read=False)
+    there = Door(create_app(store, verifier=authority, settings=settings), authority)  # type: ignore[arg-type]
+    sent: dict[str, Any] = {"data": {"version": "3.1.5"}, "content_type": JSON}
+    answer = there.comes("bo", "ds:physics/cars:update").put(CARS, **sent)
+    assert (answer.status_code, "3.1.4" in answer.text) == (400, False)
+    assert "the token may not read" in answer.json["detail"]
+    assert "3.1.4" in there.comes("bo", "ds:physics/cars:update,read").put(CARS, **sent).json["detail"]
+    unsafe = {"resources": [{"name": "a", "path": "/etc/passwd"}]}
+    own = there.comes("bo", "ds:physics/cars:update").put(CARS, data=unsafe, content_type=JSON)
+    assert (own.status_code, "/etc/passwd" in own.json["detail"]) == (422, True)
+
+
+def test_a_change_of_unknown_outcome_names_no_revision_to_who_may_not_read(
+    closed: Door, memory: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = memory.revision_list("physics/cars")[-1].id
+
+    def lost(*arguments: Any, **options: Any) -> Any:
+        raise OutcomeUnknown("the answer was lost")
+
+    monkeypatch.setattr(memory.storage, "append", lost)
+    for scopes, known in (("update", False), ("update,read", True)):
+        answer = closed.comes("bo", f"ds:physics/cars:{scopes}").post(f"{CARS}/undo", json={"revision": "v1"})
+        assert (answer.status_code, first in answer.text) == (504, known), answer.text
 
 
 def test_a_repository_without_an_id_is_named_to_those_who_might_read_it(
