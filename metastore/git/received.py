@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import takewhile
 
 from metastore.errors import InvalidInput, StorageCorrupt
 from metastore.git.cache import Cache
@@ -76,6 +77,12 @@ class Received(ReadableRepository):
     def is_deletion(self) -> bool:
         """Whether the reference leads to the deletion of a dataset. Raises StorageCorrupt."""
         return commit_at(self, self._target).tree == DELETED_TREE
+
+    def deletions(self) -> tuple[bool, ...]:
+        """Tell of each revision that the branch gets, the oldest first, whether it is a deletion."""
+        before = self._there.head() if self._there is not None else None
+        added = takewhile(lambda revision: revision[0] != before, ancestry(self, self._target))
+        return tuple(commit.tree == DELETED_TREE for _, commit in added)[::-1]
 
     def file(self, path: str) -> bytes | None:
         """Return a file of the revision that the reference leads to, or None. Raises StorageCorrupt."""

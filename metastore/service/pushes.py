@@ -7,8 +7,9 @@ A push can only add revisions to the branch of a dataset, and tags; it removes n
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
@@ -30,6 +31,8 @@ SERVICE = "git-receive-pack"
 _LONGEST, _UNPACKED, _OBJECTS = 16 * 1024 * 1024, 64 * 1024 * 1024, 20_000
 #: The seconds after which no further reference of a push is processed.
 _LONG = 1.0
+#: Whether a dataset was deleted, and whether it is so after a revision -> the right to add that.
+_RIGHTS = {(False, False): "update", (False, True): "delete", (True, False): "create", (True, True): "update"}
 #: What Git sends first where the body is long, to learn whether the token counts.
 _PROBE = b"0000"
 
@@ -105,8 +108,8 @@ def _carry_out(
 ) -> None:
     change = Change(who.author, f"Receive {update.name}", make_time(datetime.now(UTC)))
 
-    def allow(before: Revision | None, deletes: bool) -> None:
-        for action in _actions(before, deletes):
+    def allow(before: Revision | None, deletions: Sequence[bool]) -> None:
+        for action in _actions(before, deletions):
             require(who, action, dataset_id)
 
     if update.new is None:
@@ -120,13 +123,20 @@ def _carry_out(
         raise InvalidInput("a push brings the branch of a dataset, and tags")
 
 
-def _actions(before: Revision | None, deletes: bool) -> tuple[str, ...]:
-    """Return the rights that a push needs beside `import`, from the state before it and after it."""
+def _actions(before: Revision | None, deletions: Sequence[bool]) -> Iterable[str]:
+    """Return the rights that a push needs beside `import`.
+
+    A new dataset is created as it comes, whatever happened to it elsewhere; it is deleted if it ends so. To an existing
+    one, each revision is a change.
+
+    Args:
+        before: The newest revision before the push; None for a new dataset.
+        deletions: Of each revision that is added, the oldest first, whether it is a deletion.
+    """
     if before is None:
-        return ("create", "delete") if deletes else ("create",)
-    if before.deleted:
-        return ("update",) if deletes else ("create",)
-    return ("delete",) if deletes else ("update",)
+        return ("create", "delete") if deletions[-1] else ("create",)
+    states = (before.deleted, *deletions)
+    return dict.fromkeys(_RIGHTS[pair] for pair in pairwise(states)) or ("update",)
 
 
 def _importer(dataset_id: DatasetId) -> Identity:

@@ -7,7 +7,7 @@ authors of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +32,9 @@ from metastore.types import Change, DatasetId, Revision, RevisionId
 Objects = Mapping[str, GitObject]
 #: How many values the descriptors of a reference may have together. To read a million takes half a second.
 _MOST_VALUES = 1_000_000
-#: Called with the dataset before a change counts, and whether the change deletes it; raises if the caller may not.
-Allow = Callable[[Revision | None, bool], None]
+#: Called with the newest revision before a change counts, or None; and of each revision that it adds, the oldest first,
+#: whether it is a deletion. Raises if the caller may not make the change.
+Allow = Callable[[Revision | None, Sequence[bool]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Receiver:
             DatasetMoved: The dataset has another id now.
         """
         before, received = self._look(dataset_id, update, objects)
-        allow(before, received.is_deletion)
+        allow(before, received.deletions())
         head, old = RevisionId(str(update.new)), before.id if before else None
         with Journal(self.storage).line("receive", dataset_id, {"before": old, "revision": head}, change):
             self.storage.adopt(dataset_id, received.needed, head, parent=old)

@@ -268,18 +268,20 @@ DELETE, READ = "ds:physics/cars:delete,read", "ds:physics/cars:read"
         ("goes on", (UPDATE, IMPORT), (CREATE, DELETE, IMPORT)),
         ("deletion", (DELETE, IMPORT), (CREATE, UPDATE, IMPORT)),
         ("comes back", (CREATE, IMPORT), (UPDATE, DELETE, IMPORT)),
+        ("goes and comes back", (DELETE, CREATE, IMPORT), (UPDATE, CREATE, IMPORT)),
+        ("goes and comes back", (DELETE, CREATE, IMPORT), (UPDATE, DELETE, IMPORT)),
         ("tag", (UPDATE, IMPORT), (CREATE, DELETE, IMPORT)),
     ],
 )
 def test_a_push_needs_the_right_for_what_it_does(
     door: Door, memory: MetaStore, here: MetaStore, what: str, enough: tuple[str, ...], not_enough: tuple[str, ...]
 ) -> None:
-    if what in ("deletion", "comes back"):
+    if what in ("deletion", "comes back", "goes and comes back"):
         here.dataset_delete("physics/cars")
-    if what == "comes back":
+    if what in ("comes back", "goes and comes back"):
         here.dataset_create("physics/cars", {"name": "cars"})
     newest = history(here)
-    old = ZEROS if what == "new" else newest[0] if what == "tag" else newest[1]
+    old = ZEROS if what == "new" else newest[{"tag": 0, "goes and comes back": 2}.get(what, 1)]
     if old != ZEROS:
         objects = objects_of(here, old)
         assert b"ok refs" in sent(door, body(objects, (ZEROS, old, MAIN)), *MAKER, "ds:physics/cars:delete").data
