@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,37 @@ def openness(settings: Settings) -> str:
     if service.remote_user_from:
         line += f" {', '.join(service.remote_user_from)} may name the user of a page."
     return line
+
+
+def said_at_start(settings: Settings) -> tuple[str, ...]:
+    """Return the lines that a service begins with: what is open to whom, and a warning of keys that were copied."""
+    warning = copied_keys(_private_keys(settings))
+    return (openness(settings), *([warning] if warning else ()))
+
+
+def copied_keys(paths: Iterable[str | None]) -> str | None:
+    """Return a warning of those keys among some files that somebody may have sent with a store; None if there are none.
+
+    The sender of a key can sign tokens and sessions that the service accepts.
+    """
+    from metastore.auth.own_key import seems_copied
+
+    copied = [shlex.quote(path) for path in paths if path is not None and seems_copied(path)]
+    if not copied:
+        return None
+    named = " and ".join(copied)
+    return (
+        f"{named}: copied, or changed hands. If somebody sent you the store, they can sign in as anybody. Remove the"
+        f" keys, and the service makes new ones. If they are your own, run: touch {' '.join(copied)}"
+    )
+
+
+def _private_keys(settings: Settings) -> tuple[str, ...]:
+    """Return the paths of the keys that the service finds beside its store, whether or not they exist."""
+    paths = [session_file(settings, "key")]
+    if has_own_key(settings) and not settings.service.key_file:
+        paths.insert(0, _own_key_path(settings))
+    return tuple(paths)
 
 
 def own_secret(settings: Settings) -> str:

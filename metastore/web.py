@@ -58,7 +58,8 @@ def create_app(
     if store is None:
         loaded = config.load()
         app = make_app(open_service(loaded))
-        print(trust.openness(loaded), file=sys.stderr)
+        for line in trust.said_at_start(loaded):
+            print(line, file=sys.stderr)
         return app
     secret_key = secret_key or secrets.token_hex(32)
     return make_app(

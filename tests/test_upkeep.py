@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from metastore import config
+from metastore.web import create_app
 
 from .test_cli import WRITE, Run, cars, run
 
@@ -64,6 +65,26 @@ def test_verify_names_a_store_that_all_users_can_read_though_the_service_hides_i
     assert "Every user of this machine" in run("verify").err
     Path(config.load().url).chmod(0o750)
     assert "Every user of this machine" not in run("verify").err
+
+
+def test_verify_and_the_start_name_keys_that_came_with_a_store(
+    run: Run, cars: str, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """A copy keeps the time of the content. Nobody chooses that of the status, which `touch` makes equal to it."""
+    run("token", "--user", "ann", "--scope", "ds:*")
+    create_app()
+    keys = [Path(config.load().url).resolve() / "_metastore" / name for name in ("token.key", "session.key")]
+    assert all(key.exists() for key in keys)
+    assert "changed hands" not in capsysbinary.readouterr().err.decode() + run("verify").err
+    for key in keys:
+        os.utime(key, (1e9, 1e9))
+        warned = run("verify")
+        assert warned.code == 0
+        create_app()
+        for said in (warned.err, capsysbinary.readouterr().err.decode()):
+            assert f"{key}: copied, or changed hands" in said
+            assert f"run: touch {key}" in said
+        key.touch()
 
 
 def test_verify_compares_with_heads_that_it_printed_earlier(run: Run, cars: str, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from metastore.files.durable import make_folders, sync_directory
 from metastore.os_errors import naming, storage_errors
 
 _TOO_OPEN = 0o077
+#: A file was copied if its status changed so many seconds after its content, or more.
+_LATER = 60
 
 
 def own_key(path: str) -> str:
@@ -28,6 +30,19 @@ def own_key(path: str) -> str:
     if key is None:
         raise InvalidInput(f"the key file {path} was removed while it was being made")
     return key
+
+
+def seems_copied(path: str) -> bool:
+    """Tell whether a key may have been made elsewhere: its file was copied, or had another owner or mode at first.
+
+    Copies of whole stores keep the time of the content, and nobody chooses the time of the status. `touch` makes the
+    two equal.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return status.st_ctime - status.st_mtime >= _LATER
 
 
 def _read(path: str) -> str | None:

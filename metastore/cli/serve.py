@@ -70,7 +70,8 @@ def _tell(settings: Settings, address: tuple[str, int], option: str | None, own_
 
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     say(f"Serving {_shown(settings.url)} at http://{host}:{address[1]} - Ctrl-C stops it.", bold=True)
-    say(trust.openness(settings))
+    for line in trust.said_at_start(settings):
+        say(line)
     if own_key:
         store = f" --store {shlex.quote(_shown(option))}" if option is not None else ""
         say(f"To make a token:  metastore token --user YOU --scope 'ds:OWNER/*:create,read,update'{store}")

@@ -82,6 +82,14 @@ def verify(app: App, repair: bool, heads: str | None, print_heads: bool) -> None
     if _is_open_to_all(store):
         say("Every user of this machine can read the store, though METASTORE_PUBLIC_READ is off.", fg="yellow")
         say(f"  To close it, run: chmod o-rwx {shlex.quote(str(local_root(store)))}")
+    if warning := _copied_keys(store):
+        say(warning, fg="yellow")
+
+
+def _copied_keys(store: Store) -> str | None:
+    from metastore import trust
+
+    return trust.copied_keys(store.storage.private(name) for name in ("token.key", "session.key"))
 
 
 def _is_open_to_all(store: Store) -> bool:
