@@ -28,7 +28,7 @@ from metastore.errors import (
     StorageBusy,
     StorageCorrupt,
 )
-from metastore.git.objects import blob_id
+from metastore.git.objects import blob_id, links
 from metastore.git.reachable import reachable
 from metastore.postgres.roles import set_up_roles
 from metastore.postgres.status import status
@@ -396,6 +396,32 @@ def test_an_application_uses_every_call_and_cannot_rewrite_history_in_sql(as_app
     left = typed(as_application, "SELECT action, tag IS NOT NULL FROM dataset_change ORDER BY pos")
     actions = ["create", "append", "tag", "tag", "move", "move", "purge"]
     assert left == [(action, action == "tag") for action in actions]
+    storage.close()
+
+
+def test_objects_that_an_application_makes_up_hide_no_revision(as_application: str) -> None:
+    storage = PostgresStorage(as_application)
+    first = storage.create(CARS, {"datapackage.json": b"{}"}, change())
+    second = storage.append(CARS, {"datapackage.json": b"[]"}, change(), parent=first.id)
+    with storage.objects(CARS) as repository:
+        needed = set(reachable(repository, [second.id]))
+        tree = next(links(repository.get(first.id)))
+    for identity in (first.id, tree):
+        typed(
+            as_application,
+            f"SELECT metastore_dataset_put(pk, ARRAY['\\x{identity}'::bytea], ARRAY['blob'], ARRAY[false],"
+            " ARRAY[NULL::bytea], ARRAY['\\x00'::bytea]) FROM dataset WHERE owner = 'physics'",
+        )
+    assert typed(as_application, "SELECT count(*) FROM dataset_object WHERE data = '\\x00'") == [(2,)]
+    storage.close()
+    storage = PostgresStorage(as_application)
+    with storage.objects(CARS) as repository:
+        assert set(reachable(repository, [second.id])) == needed
+        for identity in (tree, first.id):
+            assert repository.read_uncached(identity).kind in ("tree", "commit")
+    assert [revision.id for revision in storage.history(CARS, second.id)] == [second.id, first.id]
+    assert storage.paths(CARS, first.id) == {"datapackage.json": blob_id(b"{}")}
+    assert list(storage.verify()) == []
     storage.close()
 
 

@@ -19,7 +19,10 @@ from metastore.errors import (
 )
 from metastore.git.objects import GitObject, blob_id, parse_commit, parse_tree
 from metastore.git.trees import change_tree
+from metastore.storage.local.storage import GitStorage
+from metastore.storage.memory import MemoryStorage
 from metastore.storage.port import Storage
+from metastore.storage.postgres.storage import PostgresStorage
 from metastore.types import BlobId, DatasetId, RevisionId, TagSpec
 
 from .conftest import ALIKE, ANN, EPOCH, GIT_ALONE, OF_ONE_OWNER, STORAGES, change, opened
@@ -127,6 +130,25 @@ def test_removing_the_last_file_of_a_folder_removes_the_folder(storage: Storage)
     second = storage.append(CARS, {"a/b/c": None}, change(), parent=first.id)
     third = storage.append(CARS, {"a": b"a file now"}, change(), parent=second.id)
     assert set(storage.paths(CARS, third.id)) == {"a", "z"}
+
+
+def test_the_size_of_a_file_is_told_before_and_after_it_is_read_and_hosts_tell_none(storage: Storage) -> None:
+    text, made = b"text " * 10_000, None
+    tells = isinstance(storage, (MemoryStorage, GitStorage, PostgresStorage))
+    for content in (text, b"small", text + b"more"):
+        if made is None:
+            made = storage.create(CARS, {"a": content, "d/b": b""}, change())
+        else:
+            made = storage.append(CARS, {"a": content}, change(), parent=made.id)
+        for compacted in (False, True):
+            if compacted:
+                storage.compact(CARS)
+            storage.close()
+            assert storage.size(CARS, made.id, "a") in ((len(content),) if tells else (len(content), None))
+            assert storage.size(CARS, made.id, "d/b") in ((0,) if tells else (0, None))
+            with pytest.raises(PathNotFound):
+                storage.size(CARS, made.id, "nothing")
+            assert storage.read(CARS, made.id, "a") == content
 
 
 def test_what_is_missing_is_named_precisely(storage: Storage) -> None:

@@ -58,6 +58,11 @@ class ReadableRepository(ABC):
     def read_uncached(self, object_id: str) -> GitObject:
         """Read an object of this dataset from its storage, past every cache. Raises KeyError."""
 
+    def size(self, object_id: str) -> int | None:
+        """Return the size of an object's content in bytes; None if only reading it would tell."""
+        found: GitObject | None = self.cache.get(object_id)
+        return len(found.content) if found else None
+
     @abstractmethod
     def tag_names(self) -> list[str]:
         """Return the names of all tags, sorted."""

@@ -23,7 +23,7 @@ from metastore.types import DatasetId, RevisionId
 _READ, _SHOWN = 64 * 1024, 20_000
 #: The rows of a table that are shown.
 _ROWS = 50
-#: The largest file in Git, in bytes, that is read, if the descriptor says its size: Git's objects are read whole.
+#: The largest file in Git, in bytes, that is read: Git's objects are read whole.
 _LARGEST = 1024 * 1024
 _OID, _SIZE = re.compile(rb"^oid sha256:([0-9a-f]{64})$", re.M), re.compile(rb"^size ([0-9]{1,18})$", re.M)
 _SERVER = re.compile(r"^\s*url\s*=\s*(\S+)\s*$", re.M)
@@ -73,13 +73,10 @@ def file_of(resource: Resource, subject: DatasetId, revision: RevisionId) -> Fil
     """Return what to say about the file of a resource; None if the descriptor holds the data, or names no file."""
     if (path := local_path(resource.value)) is None:
         return _elsewhere(resource)
-    config = _in_git(subject, revision, CONFIG)
+    config, _ = _in_git(subject, revision, CONFIG)
     size = resource.member("bytes")
     claimed = size if isinstance(size, int) and not isinstance(size, bool) else None
-    if config is None and claimed is not None and claimed > _LARGEST:
-        kept, is_large = None, _is_in_git(subject, revision, path)
-    else:
-        kept, is_large = _in_git(subject, revision, path), False
+    kept, large = _in_git(subject, revision, path, claimed if config is None else None)
     if kept is not None and not is_pointer(kept):
         return _shown(resource, path, _Beginning(kept[:_READ], len(kept)))
     digest, length = _named(kept, resource, claimed)
@@ -91,7 +88,7 @@ def file_of(resource: Resource, subject: DatasetId, revision: RevisionId) -> Fil
         server = _SERVER.search(config.decode("utf-8", "replace")) if config is not None else None
         address = link_of(server[1]) if server else None
         return FileView("pointer" if kept else "empty", path, address or "", digest, length)
-    return FileView("large" if is_large else "absent", path, size=claimed)
+    return FileView("absent", path, size=claimed) if large is None else FileView("large", path, size=large)
 
 
 def _elsewhere(resource: Resource) -> FileView | None:
@@ -103,19 +100,23 @@ def _elsewhere(resource: Resource) -> FileView | None:
     return FileView("several", resource.path) if isinstance(path, list) and path else None
 
 
-def _in_git(subject: DatasetId, revision: RevisionId, path: str) -> bytes | None:
-    """Return a file of the dataset's repository; None if there is none, or the repository is behind a service."""
-    try:
-        return service().store.storage.read(subject, revision, path)
-    except MetastoreError:
-        return None
+def _in_git(
+    subject: DatasetId, revision: RevisionId, path: str, claimed: int | None = None
+) -> tuple[bytes | None, int | None]:
+    """Return a file of the dataset's repository, or its size if that is too large to read it.
 
-
-def _is_in_git(subject: DatasetId, revision: RevisionId, path: str) -> bool:
+    Both are None if there is no such file, or the repository is behind a service. Of a file on a Git host, only the
+    descriptor may say the size (`claimed`).
+    """
     try:
-        return path in service().store.storage.paths(subject, revision)
+        storage = service().store.storage
+        size = storage.size(subject, revision, path)
+        size = claimed if size is None else size
+        if size is not None and size > _LARGEST:
+            return None, size
+        return storage.read(subject, revision, path), None
     except MetastoreError:
-        return False
+        return None, None
 
 
 def _named(pointer: bytes | None, resource: Resource, claimed: int | None) -> tuple[str, int | None]:

@@ -40,6 +40,9 @@ class MemoryRepository(Repository):
 
     read_uncached = get
 
+    def size(self, object_id: str) -> int:
+        return len(self.get(object_id).content)
+
     def put(self, objects: Mapping[str, GitObject]) -> None:
         self._objects.update(objects)
 

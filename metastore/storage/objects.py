@@ -116,11 +116,11 @@ class ObjectStorage(Storage):
 
     def read(self, dataset_id: DatasetId, revision_id: RevisionId, path: str) -> bytes:
         with self._open(dataset_id, revision_id) as repository:
-            tree = checked_commit(dataset_id, repository, revision_id).tree
-            blob = repository.entry(tree, path)
-            if blob is None:
-                raise PathNotFound(dataset_id, revision_id, path)
-            return object_at(repository, blob).content
+            return object_at(repository, _blob_at(dataset_id, repository, revision_id, path)).content
+
+    def size(self, dataset_id: DatasetId, revision_id: RevisionId, path: str) -> int | None:
+        with self._open(dataset_id, revision_id) as repository:
+            return repository.size(_blob_at(dataset_id, repository, revision_id, path))
 
     def paths(self, dataset_id: DatasetId, revision_id: RevisionId) -> Mapping[str, BlobId]:
         with self._open(dataset_id, revision_id) as repository:
@@ -272,6 +272,13 @@ class ObjectStorage(Storage):
     def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
         with self._open(dataset_id):
             return iter(())
+
+
+def _blob_at(dataset_id: DatasetId, repository: Repository, revision_id: RevisionId, path: str) -> BlobId:
+    blob = repository.entry(checked_commit(dataset_id, repository, revision_id).tree, path)
+    if blob is None:
+        raise PathNotFound(dataset_id, revision_id, path)
+    return blob
 
 
 def _commit_id(dataset_id: DatasetId, repository: Repository, revision: str | None) -> str:

@@ -102,6 +102,10 @@ class Storage(ABC):
             PathNotFound: The revision has no such file.
         """
 
+    @abstractmethod
+    def size(self, dataset_id: DatasetId, revision_id: RevisionId, path: str) -> int | None:
+        """Return the size of a file in bytes without reading it; None if only reading would tell. Raises as `read`."""
+
     def find(self, dataset_id: DatasetId, revision: str | None, path: str) -> tuple[Revision, bytes | None]:
         """Return the revision that a text names, as `resolve` does, and one of its files, or None if it lacks the file.
 

@@ -186,14 +186,37 @@ def test_a_file_in_the_repository_of_a_dataset_is_shown() -> None:
     assert reader.texts(".file td") == ["1", "2"]
 
 
-def test_a_large_file_in_the_repository_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = in_git(b'{"resources": [{"name": "r", "path": "x.csv", "bytes": 5000000}]}', {"x.csv": b"a,b\n1,2\n"})
-    read, storage = [], store.storage
-    original = storage.read
-    monkeypatch.setattr(storage, "read", lambda *of: read.append(of[2]) or original(*of))
+def reading(store: MetaStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of the files that a storage reads from now on."""
+    read, original = list[str](), store.storage.read
+    monkeypatch.setattr(store.storage, "read", lambda *of: read.append(of[2]) or original(*of))
+    return read
+
+
+@pytest.mark.parametrize("claim", ["", ', "bytes": 7', ', "bytes": 5000000'])
+def test_a_large_file_in_the_repository_is_not_read_whatever_the_descriptor_says(
+    monkeypatch: pytest.MonkeyPatch, claim: str
+) -> None:
+    descriptor = b'{"resources": [{"name": "r", "path": "x.csv"%s}]}' % claim.encode()
+    store = in_git(descriptor, {"x.csv": b"a" * 2_000_000, ".lfsconfig": b"#" * 2_000_000})
+    read = reading(store, monkeypatch)
     said = Reader(create_app(store)).opens("/datasets/a/b?resource=0").text(".file")
-    assert "It is too large to show here (5.0 MB)." in said
-    assert "x.csv" not in read
+    assert "It is too large to show here (2.0 MB)." in said
+    assert not {"x.csv", ".lfsconfig"} & set(read)
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"), [("", "a"), (', "bytes": 5000000', "It is too large to show here (5.0 MB).")]
+)
+def test_where_a_host_tells_no_sizes_the_claim_of_the_descriptor_counts(
+    monkeypatch: pytest.MonkeyPatch, claim: str, words: str
+) -> None:
+    descriptor = b'{"resources": [{"name": "r", "path": "x.csv"%s}]}' % claim.encode()
+    store = in_git(descriptor, {"x.csv": b"a,b\n1,2\n"})
+    monkeypatch.setattr(store.storage, "size", lambda *of: None)
+    read = reading(store, monkeypatch)
+    assert words in Reader(create_app(store)).opens("/datasets/a/b?resource=0").text(".file")
+    assert ("x.csv" in read) is (not claim)
 
 
 @pytest.mark.parametrize("path", ["lfs/{owner}/{name}", "/srv/lfs", "/srv/{name}"])

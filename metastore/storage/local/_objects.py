@@ -20,7 +20,7 @@ from metastore import forks
 from metastore.errors import StorageBusy, StorageCorrupt, StorageUnavailable
 from metastore.files import reading
 from metastore.files.durable import random_name, sync_directory, write_file
-from metastore.files.reading import mtime_ns, read_file
+from metastore.files.reading import mtime_ns, open_file, read_file
 from metastore.git.objects import KINDS, GitObject, object_id
 from metastore.git.pack import KINDS_BY_NUMBER
 from metastore.storage.local._git_program import run
@@ -38,6 +38,8 @@ _TRIES = 50
 _LOOKS, _PAUSE = 3, 0.01
 #: The bytes of the longest head of an object: its kind, a space, its size, and NUL.
 _LONGEST_HEAD = 64
+#: The bytes of a file in which a compressed head is.
+_BEGINNING = 512
 _MOST_SQUEEZED = 1032  # how many times shorter zlib can make something
 #: How many objects are read from packs by hand before libgit2 is imported, which takes as long as some 500 reads.
 _FEW = 20
@@ -107,6 +109,14 @@ class ObjectDatabase:
             raise StorageCorrupt(f"{self._path}: the object {identity} is damaged") from None
         except (ValueError, FileNotFoundError) as error:
             raise StorageCorrupt(f"{self._path}: the object {identity} cannot be read: {error}") from error
+
+    def size(self, identity: str) -> int | None:
+        """Return the size of an object's content in bytes, as its head says; None if there is none to be read."""
+        path = self._loose_path(identity)
+        with suppress(OSError, StorageCorrupt, zlib.error, ValueError), open(path, "rb", opener=open_file) as file:
+            return _read_head(file.read(_BEGINNING))[1]
+        size = self._packs.size(identity) if self._packs else None
+        return self._open().size(identity) if size is None else size
 
     def _read_by_libgit2(self, identity: str) -> GitObject | None:
         """Return an object that libgit2 finds in a pack, after comparing its content with its id.
@@ -290,15 +300,20 @@ def _faults() -> tuple[type[Exception], ...]:
     return KeyError, ValueError, OSError, pygit2.GitError
 
 
+def _read_head(content: bytes) -> tuple[bytes, int]:
+    """Return the head of a loose object, and the size that it announces. Raises zlib.error or ValueError."""
+    head, _, _ = zlib.decompressobj().decompress(content, _LONGEST_HEAD).partition(b"\0")
+    return head, int(head.decode().partition(" ")[2])
+
+
 def _parse_loose(identity: str, content: bytes) -> GitObject | None:
     """Read the file of a loose object; None if it is damaged. Raises StorageCorrupt: it is too large."""
     try:
-        head, _, _ = zlib.decompressobj().decompress(content, _LONGEST_HEAD).partition(b"\0")
-        kind, _, announced = head.decode().partition(" ")
+        head, announced = _read_head(content)
         unpacker = zlib.decompressobj()
         unpacker.decompress(content, len(head) + 1)
         longest = len(content) * _MOST_SQUEEZED
-        size = max(1, min(int(announced), longest))
+        size = max(1, min(announced, longest))
         if longest <= reading.LONGEST:
             body = unpacker.flush(size)  # into memory of this size; it would be copied otherwise
         else:
@@ -308,4 +323,5 @@ def _parse_loose(identity: str, content: bytes) -> GitObject | None:
         raise StorageCorrupt(f"the object {identity} cannot be read: {error}") from None
     except (zlib.error, ValueError):
         return None
+    kind = head.decode().partition(" ")[0]
     return GitObject(kind, body) if kind in KINDS and unpacker.eof and object_id(kind, body) == identity else None

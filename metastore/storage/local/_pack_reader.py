@@ -61,6 +61,15 @@ class Packs:
             return True
         return False
 
+    def size(self, identity: str) -> int | None:
+        """Return the size of an object in bytes, as its entry says; None if it is in no pack that can be read."""
+        raw = bytes.fromhex(identity)
+        for pack in self._packs:
+            with suppress(OSError, StorageCorrupt, *_FAULTS):
+                if (offset := pack.index.find(raw)) is not None:
+                    return pack.size(offset)
+        return None
+
     def read(self, identity: str) -> GitObject:
         """Return an object, after comparing its content with its id.
 
@@ -146,13 +155,25 @@ class _Pack:
             expect_size(size)
             if number not in (BY_OFFSET, BY_ID):
                 return None
-            distance, end = read_distance(chunk, position) if number == BY_OFFSET else (0, position + 20)
+            distance, end = _read_base(chunk, number, position)
             expect_size(result_size(_beginning(descriptor, offset + end)))
         except ObjectTooLarge:
             raise
         except _FAULTS:  # no reader gets beyond it
             return None
         return offset - distance if distance else None
+
+    def size(self, offset: int) -> int:
+        """Return the size of the object at an offset, as its entry says. Raises FileNotFoundError or ValueError."""
+        descriptor = open_file(self._path)
+        try:
+            chunk = os.pread(descriptor, _START, offset)
+            number, size, position = read_entry_head(chunk, 0)
+            if number not in (BY_OFFSET, BY_ID):
+                return size
+            return result_size(_beginning(descriptor, offset + _read_base(chunk, number, position)[1]))
+        finally:
+            os.close(descriptor)
 
     def read(self, offset: int) -> GitObject:
         """Return the object at an offset. Raises FileNotFoundError, ValueError, IndexError or zlib.error."""
@@ -229,10 +250,9 @@ def _end_of_entry(descriptor: int, offset: int) -> int:
     chunk = os.pread(descriptor, _START, offset)
     number, size, position = read_entry_head(chunk, 0)
     expect_size(size)
-    if number == BY_OFFSET:
-        _, position = read_distance(chunk, position)
-    place = offset + position + (20 if number == BY_ID else 0)
-    if number in (BY_OFFSET, BY_ID):
+    is_delta = number in (BY_OFFSET, BY_ID)
+    place = offset + (_read_base(chunk, number, position)[1] if is_delta else position)
+    if is_delta:
         expect_size(result_size(_beginning(descriptor, place)))
     inflater = zlib.decompressobj()
     while not inflater.eof:
@@ -241,6 +261,11 @@ def _end_of_entry(descriptor: int, offset: int) -> int:
         size -= len(inflater.decompress(data, _MOST_CHUNK))
         place += len(data) - len(inflater.unconsumed_tail) - len(inflater.unused_data)
     return place
+
+
+def _read_base(chunk: bytes, number: int, position: int) -> tuple[int, int]:
+    """Return the distance from a delta to its base, 0 if an id names that; and the end of either."""
+    return read_distance(chunk, position) if number == BY_OFFSET else (0, position + 20)
 
 
 def _beginning(descriptor: int, place: int) -> bytes:

@@ -159,6 +159,10 @@ class GitRepository(Repository):
                 self.cache.put(object_id, found, len(found.content) + 200)
         return found  # type: ignore[no-any-return]
 
+    def size(self, object_id: str) -> int | None:
+        size = super().size(object_id)
+        return self.database.size(object_id) if size is None else size
+
     def expect_object(self, object_id: str) -> None:
         """Raise StorageCorrupt if an object is missing, or cannot be read."""
         try:

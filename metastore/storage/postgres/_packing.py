@@ -190,6 +190,23 @@ def unpack(identity: str, packed: bool, data: bytes, base: tuple[bool, bytes] | 
         raise StorageCorrupt(f"the object {identity} cannot be read: {error}") from None
 
 
+def size_of(packed: bool, length: int, begin: bytes) -> int | None:
+    """Return the size of the content of an object in bytes, from its row; None if that does not tell.
+
+    Args:
+        packed: Whether it is compressed.
+        length: The length of its data, in bytes.
+        begin: The first 18 of them, which is the longest head of a frame (RFC 8878).
+    """
+    if not packed:
+        return length
+    try:
+        size: int = zstandard.frame_content_size(begin)
+    except zstandard.ZstdError:
+        return None
+    return size if size >= 0 else None
+
+
 def _dictionary(base: bytes | None) -> zstandard.ZstdCompressionDict | None:
     if base is None:
         return None

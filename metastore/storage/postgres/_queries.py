@@ -45,6 +45,7 @@ WHERE f.owner = %s AND f.name = %s"""
 #: and its descriptor.
 GET = f"""SELECT o.id, {_OBJECT.format("o")}, NULL, NULL, NULL
 FROM dataset_object AS o {_BASE.format("o")} WHERE o.dataset = %(place)s AND o.id = %(id)s
+    AND NOT EXISTS (SELECT FROM dataset_revision AS r WHERE r.dataset = %(place)s AND r.id = %(id)s)
 UNION ALL (SELECT r.id, 'commit', false, r.rest, NULL, NULL, NULL, lead(r.id) OVER (ORDER BY r.n DESC), r.tree, r.blob
     FROM dataset_revision AS r WHERE r.dataset = %(place)s
         AND r.n <= (SELECT n FROM dataset_revision WHERE dataset = %(place)s AND id = %(id)s)
@@ -53,6 +54,8 @@ UNION ALL (SELECT r.id, 'commit', false, r.rest, NULL, NULL, NULL, lead(r.id) OV
 ONLY_DESCRIPTOR = """SELECT blob FROM dataset_revision
 WHERE dataset = %(place)s AND tree = %(id)s AND blob IS NOT NULL LIMIT 1"""
 IDS = "SELECT encode(id, 'hex') FROM dataset_object WHERE dataset = %s AND id > %s ORDER BY id LIMIT %s"
+#: Select whether an object is compressed, its length, and its beginning.
+SIZE = "SELECT packed, length(data), substring(data FOR 18) FROM dataset_object WHERE dataset = %s AND id = %s"
 IS_BLOB = "SELECT FROM dataset_object WHERE dataset = %s AND id = %s AND kind = 'blob'"
 ON_BRANCH = "SELECT FROM dataset_revision WHERE dataset = %s AND id = %s"
 STARTING = "SELECT encode(id, 'hex') FROM dataset_revision WHERE dataset = %s AND id BETWEEN %s AND %s"

@@ -30,6 +30,7 @@ from metastore.storage.postgres._packing import (
     RevisionRow,
     commit_content,
     only_descriptor,
+    size_of,
     tree_of,
     unpack,
 )
@@ -93,15 +94,27 @@ class PostgresRepository(Repository):
             raise KeyError(object_id) from None
         self._near, self._keyframes = {}, {}
         values = {"place": self.place, "id": raw, "limit": _COMMITS}
+        fault: StorageCorrupt | None = None
         for identity, *columns, parent, tree, blob in self._calls.lasting_rows(_queries.GET, values):
-            if tree is None:
-                self.take(identity, columns)
-            else:
+            if tree is not None:
                 self.take_revision(identity, parent, tree, blob, columns[2])
+                continue
+            try:
+                self.take(identity, columns)
+            except StorageCorrupt as error:  # whoever may write can add a row, but not change what revisions stand for
+                fault = error
         if object_id not in self._near:
             for (blob,) in self._calls.lasting_rows(_queries.ONLY_DESCRIPTOR, values):
                 self.take(raw, (TREE, False, tree_of(blob), None, None, None))
+        if fault and object_id not in self._near:
+            raise fault
         return self._near[object_id]
+
+    def size(self, object_id: str) -> int | None:
+        if (found := self._near.get(object_id) or self.cache.get(object_id)) is not None:
+            return len(found.content)
+        rows = self._calls.lasting_rows(_queries.SIZE, (self.place, bytes.fromhex(object_id)))
+        return size_of(*rows[0]) if rows else None
 
     def take_revision(self, raw: bytes, parent: bytes | None, tree: bytes, blob: bytes | None, rest: bytes) -> None:
         """Keep a commit of the branch that came with an answer. Raises StorageCorrupt: It is not that of this id."""
