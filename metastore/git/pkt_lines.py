@@ -9,6 +9,8 @@ from metastore.errors import InvalidInput
 #: Stands for an absent reference.
 NONE = "0" * 40
 FLUSH, DELIMITER = b"0000", b"0001"
+#: The lines and sections of a request. Each takes memory, however short it is; 8 MiB of ids are 170,000 lines.
+_MOST_LINES = 250_000
 
 
 def pkt_line(text: str) -> bytes:
@@ -24,10 +26,13 @@ def read_request(body: bytes) -> tuple[list[list[str]], bytes]:
         The lines of each section, and what follows the flush packet, such as the pack of a push.
 
     Raises:
-        InvalidInput: The request is not made of pkt-lines.
+        InvalidInput: The request is not made of pkt-lines, or of too many.
     """
     position, sections = 0, [list[str]()]
+    left = _MOST_LINES
     while (head := body[position : position + 4]) != FLUSH:
+        if not (left := left - 1):
+            raise InvalidInput(f"the request has more than {_MOST_LINES} of Git's packets")
         if head == DELIMITER:
             sections.append([])
             position += 4

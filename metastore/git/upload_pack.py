@@ -34,6 +34,8 @@ TOO_OLD = b"".join(
 _BAND = 65515
 #: zlib's level for packs: the default takes three times as long, for packs that are a sixth smaller.
 _FASTEST = 1
+#: The prefixes of `ls-refs` with which each reference is compared.
+_MOST_PREFIXES = 1000
 _ID = re.compile("[0-9a-f]{40}")
 
 
@@ -81,6 +83,8 @@ def references(repository: Repository, request: Request) -> Iterator[bytes]:
         StorageCorrupt: A reference cannot be read.
     """
     prefixes, head = tuple(request.values("ref-prefix")), repository.head()
+    if len(prefixes) > _MOST_PREFIXES:  # Git does the same: prefixes only spare what is sent
+        prefixes = ()
     branch = f"refs/heads/{repository.branch}"
     symref = f" symref-target:{branch}" if "symrefs" in request.arguments else ""
     lines = [f"{head} HEAD{symref}", f"{head} {branch}"]

@@ -16,7 +16,8 @@ from metastore import MetaStore, TooLarge
 from metastore.descriptor import difference, merge, patch
 from metastore.descriptor.limits import MAX_BYTES, size_of
 from metastore.descriptor.merge import take_out
-from metastore.pages import refusals, typed
+from metastore.git import pkt_lines, upload_pack
+from metastore.pages import files, refusals, typed
 from metastore.pages.compare import _LINES, _LONGEST_LINE, _LONGEST_TEXT
 from metastore.service import clones, part_history, pushes, revisions
 
@@ -43,7 +44,13 @@ SECURITY = Path(__file__).parents[2] / "docs" / "explanation" / "security.md"
         ),
         ("reads 64 MiB of descriptors", (part_history._MOST_BYTES,)),
         ("2 MiB of memory, 6 MiB with all fields", (typed._LARGEST, refusals._LARGEST)),
-        ("8 MiB of ids | 100,000 objects, 64 MiB", (clones._LONGEST, clones._MOST_OBJECTS, clones._MOST)),
+        (
+            "8 MiB of ids, 250,000 lines; 1,000 prefixes",
+            (clones._LONGEST, pkt_lines._MOST_LINES, upload_pack._MOST_PREFIXES),
+        ),
+        ("100,000 objects, 64 MiB; a pack on the disk", (clones._MOST_OBJECTS, clones._MOST)),
+        ("1 MiB in Git, where files are read whole", (files._LARGEST,)),
+        ("64 KiB; 50 rows, or 20,000 characters", (files._READ // 1024, files._ROWS, files._SHOWN)),
         ("16 MiB; 20,000 objects, 64 MiB", (pushes._LONGEST, pushes._OBJECTS, pushes._UNPACKED)),
         ("1,000 lines of 4,000 characters", (_LINES, _LONGEST_LINE)),
         ("one value in full: 100,000 characters", (_LONGEST_TEXT,)),
@@ -206,3 +213,23 @@ def test_bytes_of_a_clone(cars: MetaStore, door: Door, monkeypatch: pytest.Monke
     assert b"PACK" in door.anybody.post(CLONE, data=body).data
     monkeypatch.setattr(clones, "_MOST", size - 1)
     assert f"more than {size - 1} bytes" in door.anybody.post(CLONE, data=body).text
+
+
+@pytest.mark.parametrize("path", [CLONE, "/git/physics/cars.git/git-receive-pack"])
+@pytest.mark.parametrize("packet", [b"0001", b"0005x"])
+def test_packets_of_a_request_of_git(cars: MetaStore, door: Door, path: str, packet: bytes) -> None:
+    """Eight million bytes of the shortest packets took some 150 MB, and sixteen 300 MB."""
+    sent = {"Content-Type": "application/x-git-receive-pack-request"}
+    answer = door.comes("ann", "ds:*", "ds:*:import").post(path, data=packet * 300_000 + b"0000", headers=sent)
+    assert (answer.status_code, "more than 250000 of Git's packets" in answer.text) == (400, True)
+
+
+def test_prefixes_of_a_list_of_references(cars: MetaStore, door: Door) -> None:
+    """Each reference is compared with each prefix, which took minutes for thousands of both."""
+
+    def listed(number: int) -> bytes:
+        prefixes = b"".join(b"001eref-prefix refs/none/%04d\n" % each for each in range(number))
+        return door.anybody.post(CLONE, data=b"0014command=ls-refs\n0001" + prefixes + b"0000").data
+
+    assert listed(1000) == b"0000"
+    assert b"refs/heads/main" in listed(1001)
