@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import tomllib
+from collections import ChainMap
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -383,6 +384,35 @@ def test_one_change_is_taken_out_and_later_ones_stay(store: metastore.MetaStore,
     assert reader.without(notes.id, later)[1].get("description") == reader.read(title.id).descriptor.get("description")
     with pytest.raises(metastore.InvalidInput, match="makes, deletes or brings back"):
         reader.without(first.id, later)
+
+
+#: Changes that do not touch each other, as CKAN shows the dataset after each.
+APART: list[dict[str, Any]] = [
+    {"title": "Two"},
+    {"notes": None},
+    {"version": "2"},
+    {"license_id": "cc-zero", "license_title": "CC0", "license_url": "https://example.org/cc-zero"},
+    {"author": "Bo Ek", "author_email": "bo@example.org"},
+    {"tags": [*SHOWN["tags"], {"name": "new", "vocabulary_id": None}]},
+    {"extras": [*SHOWN["extras"], {"key": "spatial", "value": "Geneva"}]},
+    {"groups": [{"id": "g", "name": "transport", "title": "Transport"}]},
+    {"resources": [{**SHOWN["resources"][0], "url": "https://e.x/b.csv"}, {**SHOWN["resources"][0], "id": OTHER}]},
+]
+
+
+@pytest.mark.parametrize("number", range(len(APART)), ids=["-".join(each) for each in APART])
+def test_what_an_undo_gives_ckan_is_the_dataset_as_if_the_change_had_not_been_made(
+    store: metastore.MetaStore, recorder: Recorder, number: int
+) -> None:
+    recorder.record(shown())
+    for last in range(len(APART)):
+        recorder.record(shown(**ChainMap(*APART[: last + 1])))
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+    now, without = shown(**ChainMap(*APART)), shown(**ChainMap(*APART[:number], *APART[number + 1 :]))
+    change = reader.revisions(limit=len(APART))[-1 - number]
+    _, descriptor = reader.without(change.id, record.descriptor_of(now))
+    given = {**record.restored(now, descriptor, {}), "organization": now["organization"]}
+    assert record.recorded(given) == record.recorded(without)
 
 
 def test_a_version_that_made_the_dataset_or_brought_it_back_is_known(

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 from metastore.descriptor.difference import changes
 from metastore.descriptor.document import decode, encode, load_written
 from metastore.descriptor.merge import limit_together, merge
+from metastore.descriptor.summary import only_the_order
 from metastore.errors import (
     AlreadyExists,
     AuthenticationError,
@@ -228,7 +229,9 @@ def _preview(subject: DatasetId, given: dict[str, Any]) -> str:
     if expected() not in (None, newest.revision.id):
         raise RevisionConflict(subject, expected=str(expected()), actual=newest.revision.id)
     before = load_written(newest.bytes)
-    return _editor(subject, given, preview=list(changes(before, after)), **_seen(before, after, given))
+    found = list(changes(before, after))
+    order = "" if found else only_the_order(before, after)
+    return _editor(subject, given, preview=found, order=order, **_seen(before, after, given))
 
 
 def _seen(before: Any, after: Any, given: dict[str, Any]) -> dict[str, Any]:

@@ -119,8 +119,9 @@ class Person:
     def rows(self) -> list[list[str]]:
         """Who and why of the versions that are listed, newest first, with their tags."""
         table = self.page.get_by_role("table").first
-        cells = [row.get_by_role("cell").all_inner_texts()[3:] for row in table.get_by_role("row").all()[1:]]
-        return [[who, why.split("\n")[0], tags] for who, why, tags in cells]  # the changed fields are on a second line
+        cells = [row.get_by_role("cell").all_inner_texts()[2:] for row in table.get_by_role("row").all()[1:]]
+        # The changed fields are on a second line.
+        return [[who, why.split("\n")[0], tags] for why, who, _, tags in cells]
 
 
 @pytest.fixture

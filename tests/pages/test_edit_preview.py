@@ -38,6 +38,10 @@ def test_a_preview_says_in_words_what_will_change_and_stores_nothing(store: Stor
 
 def test_a_preview_without_changes_says_so(reader: Reader) -> None:
     assert reader.sends("Preview").texts(".notice .changes li") == ["No differences"]
+    turned = '{"licenses": [{"name": "CC0-1.0"}], "title": "Salt"}'
+    assert reader.sends("Preview", text=turned).texts(".notice .changes li") == [
+        "No differences. Only the order of members changed."
+    ]
 
 
 def test_a_preview_names_the_place_of_a_mistake(reader: Reader) -> None:

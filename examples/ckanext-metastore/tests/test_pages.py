@@ -8,7 +8,9 @@ from typing import Any
 
 import ckan.tests.factories as factories
 import pytest
-from conftest import act
+from conftest import act, place
+
+import metastore
 
 Package = dict[str, Any]
 SCHEMING = [
@@ -76,6 +78,27 @@ def test_the_list_of_versions_sums_up_and_grades_each_one(browser: Browser, cars
         ("patch", "description changed"),
         ("patch", "title changed"),
     ]
+
+
+def test_a_new_order_alone_is_called_one(browser: Browser, store: metastore.Store, cars: Package) -> None:
+    first = store.dataset_read(place(cars))
+    for descriptor in ({"title": "Between"}, dict(reversed(first.descriptor.items()))):
+        store.dataset_update(place(cars), {**descriptor}, author="Test")
+    compare = f"/dataset/{cars['id']}/versions/compare?from="
+    page = browser.sees(compare + first.revision.id)
+    assert re.findall(r'<p class="text-break">(.*?)</p>', page) == ["only the order of members changed"]
+    assert "No differences" not in page
+    assert "No differences" in browser.sees(compare + "HEAD")
+
+
+def test_a_licence_and_the_visibility_are_compared_as_the_form_calls_them(
+    browser: Browser, ckan_config: Any, cars: Package
+) -> None:
+    ckan_config["ckanext.metastore.private_datasets"] = "true"
+    act("package_patch", "ann", id=cars["id"], license_id="cc-by", private=True)
+    page = browser.sees(f"/dataset/{cars['id']}/versions/compare?from=HEAD~1")
+    rows = re.findall(r">(License|Visibility)</a></th>\s*<td>(.*?)</td>\s*<td>(.*?)</td>", page)
+    assert rows == [("Visibility", "Public", "Private"), ("License", "", "Creative Commons Attribution")]
 
 
 @with_both_forms
@@ -174,6 +197,8 @@ def test_the_page_of_a_dataset_leads_to_versions_that_lead_to_each_other(
     listed = browser.sees(place)
     assert f"git clone https://metastore.example.org/git/ckan/{cars['id']}.git" in listed
     assert f"/api/3/action/dataset_revision_list?id={cars['id']}" in listed
+    act("package_patch", "ann", id=cars["id"], name=cars["name"] + "-new")
+    assert version["id"] in browser.sees(version["page"])  # the address stays
 
 
 def test_a_dataset_without_versions_and_a_metastore_that_is_away_cost_a_page_nothing(

@@ -63,6 +63,7 @@ def test_versions_are_summed_up_and_graded_if_that_is_asked_for(twice: Package) 
 
 def test_a_dataset_is_shown_as_it_was(cars: Package, twice: Package) -> None:
     old = act("package_show", id=twice["id"], revision="v1")
+    assert (set(old), set(old["resources"][0])) == (set(cars), set(cars["resources"][0]))
     for member in ("id", "name", "title", "notes", "owner_org", "extras", "private", "type"):
         assert old[member] == cars[member]
     assert [each["name"] for each in old["tags"]] == ["traffic"]

@@ -23,6 +23,8 @@ LABELS = {
     "resources": "Data and Resources",
     "resource.url": "URL",
 }
+#: What CKAN's form calls the values of `private`.
+VISIBILITIES = {True: "Private", False: "Public"}
 
 
 def labels_of(dataset_type: str) -> dict[str, str]:
@@ -66,7 +68,16 @@ def in_words(change: Mapping[str, Any], side: str, labels: Mapping[str, str]) ->
         side: `old` or `new`.
         labels: As for `label`.
     """
-    return _text(change[side], f"resource.{change['field']}" if change["resource"] else change["field"], labels)
+    if change["resource"]:
+        return _text(change[side], f"resource.{change['field']}", labels)
+    return _text(_as_offered(change["field"], change[side]), change["field"], labels)
+
+
+def _as_offered(field: str, value: Any) -> Any:
+    """Return what CKAN's form calls a value that is chosen from a list there."""
+    if field == "license_id":
+        return dict(tk.h.license_options()).get(value, value)
+    return tk._(VISIBILITIES[value]) if field == "private" and value in VISIBILITIES else value
 
 
 def _text(value: Any, field: str, labels: Mapping[str, str]) -> str:
