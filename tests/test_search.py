@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 import metastore
 from metastore import InvalidInput, Store
-from metastore.search import _following
+from metastore.search import _following, _index_queries
 from metastore.search import index as sqlite_search
 from metastore.search import scan as scanning
 from metastore.search._tables import add_functions
@@ -683,7 +683,7 @@ def test_of_very_many_matches_the_last_changed_are_not_sorted_out_of_all(tmp_pat
         assert found(store.dataset_search("salt")) == ["a/b"]
     database = sqlite3.connect(next(tmp_path.rglob("search.sqlite")))
     add_functions(database)
-    query, values = sqlite_search._found(replace(wanted("salt"), order="changed"), None, walk=True)
+    query, values = _index_queries.found(replace(wanted("salt"), order="changed"), None, walk=True)
     plan = database.execute(f"EXPLAIN QUERY PLAN SELECT * FROM ({query}) ORDER BY key, place LIMIT 21", values)
     assert [row[3] for row in plan] == [
         "SCAN d USING INDEX datasets_changed",

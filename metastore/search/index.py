@@ -6,7 +6,6 @@ the store as it was at any moment. It records the cursor of the feed that it cov
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +17,11 @@ from typing import Any
 from metastore.errors import NotFound, StorageCorrupt
 from metastore.forks import ForkSafeLock
 from metastore.index_file import IndexFile
+from metastore.search import _index_queries
 from metastore.search._following import check, follow, forget_findings_of_other_rules, reindex
 from metastore.search._tables import (
     FORMAT,
-    LISTED,
     SCHEMA,
-    access_word,
     add_functions,
     forget,
     has_loose_rows,
@@ -36,7 +34,6 @@ from metastore.search.documents import document
 from metastore.search.port import Source, time_limit
 from metastore.search.scan import is_unreadable, revision_at
 from metastore.search.values import (
-    FACETS,
     MOST_COUNTED,
     MOST_UNREADABLE,
     FacetCount,
@@ -47,7 +44,6 @@ from metastore.search.values import (
     counts,
     cursor,
 )
-from metastore.search.words import Term
 from metastore.types import Damage, DatasetId
 
 #: How long the index counts as up to date, in seconds.
@@ -168,10 +164,10 @@ def _find(
     database: sqlite3.Connection, source: Source, wanted: Wanted, readable: Readable | None
 ) -> tuple[Results, list[DatasetId]]:
     """Return the results, and the datasets among them that the store does not have."""
-    found, values = _found(wanted, readable)
+    found, values = _index_queries.found(wanted, readable)
     total, facets = _counted(database, wanted, found, values)
     if total > MOST_COUNTED and (wanted := wanted.of_very_many()).order == "changed":
-        found, values = _found(wanted, readable, walk=readable is None and wanted.at is None)
+        found, values = _index_queries.found(wanted, readable, walk=readable is None and wanted.at is None)
     page, is_first, is_last = _page(database, wanted, found, values)
     hits, gone, damaged = _hits(source, page, wanted)
     unreadable, mended = _unreadable(database, source, wanted, readable)
@@ -261,120 +257,6 @@ def _count_of(facet: str) -> str:
                 SELECT {facet} AS list, count(*) AS count FROM {some} GROUP BY {facet}
             ) AS g CROSS JOIN facets f ON f.list = g.list GROUP BY f.value
         ) AS n JOIN facet_values v ON v.id = n.value GROUP BY v.folded"""
-
-
-def _found(wanted: Wanted, readable: Readable | None, *, walk: bool = False) -> tuple[str, list[Any]]:
-    """Return an SQL query for all matches, with the facets, name, place and key, and its parameters.
-
-    Its table `d` has the datasets, and `t` the texts; present texts are in the rows of their datasets.
-
-    Args:
-        wanted: The query.
-        readable: What the caller may read.
-        walk: Whether to look at the datasets one by one, the last change first: of very many, the first ones are near.
-    """
-    parts = [_found_in("now", wanted, readable, walk)]
-    if wanted.at is not None:
-        parts.append(_found_in("past", wanted, readable))
-    return " UNION ALL ".join(query for query, _ in parts), [value for _, values in parts for value in values]
-
-
-def _found_in(index: str, wanted: Wanted, readable: Readable | None, walk: bool = False) -> tuple[str, list[Any]]:
-    sought = " AND ".join(_match(term) for term in wanted.terms if not term.negated)
-    tables, t = ("datasets d", "d") if index == "now" else ("former t JOIN datasets d ON d.id = t.dataset", "t")
-    if walk:
-        tables = "datasets d CROSS JOIN now_words w ON w.id = d.id"
-    elif sought or readable is not None:
-        tables = f"{index} JOIN {tables}"
-    key, key_values = _key(index, t, wanted, sought, readable)
-    of_words = _walked(wanted) if walk else _indexed(index, t, wanted, sought, readable)
-    conditions = [*of_words, *_conditions(index, t, wanted, readable)]
-    where = " AND ".join(condition for condition, _ in conditions) or "TRUE"
-    facets = ", ".join(f"{t}.{facet}" for facet in LISTED)
-    query = f"SELECT {facets}, d.owner, d.name, d.place, {key} AS key FROM {tables} WHERE {where}"
-    return query, [*key_values, *(value for _, values in conditions for value in values)]
-
-
-def _key(index: str, t: str, wanted: Wanted, sought: str, readable: Readable | None) -> tuple[str, list[Any]]:
-    """Return the SQL expression that orders the results, and its parameters.
-
-    BM25 counts the datasets that have a word, so it would reveal datasets that a caller may not read. For such callers,
-    a match in the title comes first, then the newest.
-    """
-    if wanted.order == "relevance":
-        in_title = f"{t}.id IN (SELECT rowid FROM {index} WHERE {index} MATCH ?)"
-        ours = (f"-10000000000 * ({in_title}) - {t}.since", [_among(readable, f"title : ({sought})")])
-        return ours if readable is not None else (f"bm25({index}, 10.0, 1.0)", [])
-    changed = f"-{t}.since" if wanted.at else "-d.changed"
-    return {"changed": changed, "id": "d.place", "title": f"{t}.title"}[wanted.order], []
-
-
-def _among(readable: Readable | None, sought: str) -> str:
-    """Return a query of FTS5 that looks only at datasets that the caller may read.
-
-    So the number of rows that a search reads does not depend on other datasets, nor does its time.
-    """
-    if readable is None:
-        return sought
-    access = " OR ".join(f'"{access_word(key)}"' for key in readable.keys() or [""])
-    return f"access : ({access}) AND ({sought})" if sought else f"access : ({access})"
-
-
-def _walked(wanted: Wanted) -> Iterator[tuple[str, list[Any]]]:
-    """Yield the conditions of words for a text by itself. To look into FTS5 for each would take ten times as long."""
-    for term in wanted.terms:
-        among = f" {' '.join(term.words)}{'' if term.prefix else ' '}"
-        yield f"instr(' ' || plain(w.words) || ' ', ?) {'=' if term.negated else '>'} 0", [among]
-
-
-def _indexed(
-    index: str, t: str, wanted: Wanted, sought: str, readable: Readable | None
-) -> Iterator[tuple[str, list[Any]]]:
-    """Yield the conditions of words, and of what the caller may read."""
-    if sought or readable is not None:
-        yield f"{t}.id = {index}.rowid AND {index} MATCH ?", [_among(readable, sought)]
-    if readable is not None:  # the words of access are short, so that two datasets may share one
-        keys = json.dumps(readable.keys())
-        among = "IN (SELECT value FROM json_each(?))"
-        yield f"(d.owner {among} OR d.owner || '/' || d.name {among})", [keys, keys]
-    for term in wanted.terms:
-        if term.negated:
-            among = _among(readable, _match(term))
-            yield f"{t}.id NOT IN (SELECT rowid FROM {index} WHERE {index} MATCH ?)", [among]
-
-
-def _conditions(index: str, t: str, wanted: Wanted, readable: Readable | None) -> Iterator[tuple[str, list[Any]]]:
-    if wanted.at is not None:
-        moment = int(wanted.at.timestamp())
-        yield f"{t}.since <= ?", [moment]
-        if index == "past":
-            yield "t.until > ?", [moment]
-    if wanted.deleted is not None:
-        yield f"{t}.deleted = ?", [wanted.deleted]
-    if wanted.findings is not None:
-        yield "d.findings = ?", [wanted.findings]
-    if wanted.changed_since is not None:
-        yield "d.changed >= ?", [wanted.changed_since.timestamp()]
-    yield from _filters(t, wanted, readable)
-
-
-def _filters(t: str, wanted: Wanted, readable: Readable | None) -> Iterator[tuple[str, list[Any]]]:
-    for facet, folded in wanted.filters.items():
-        if facet == "owner":
-            yield "d.owner = ?", [folded]
-        elif not folded:
-            yield f"{t}.{facet} IS NULL", []
-        elif readable is not None:  # the lists of other datasets are not looked at
-            own = f"FROM facets f CROSS JOIN facet_values v ON v.id = f.value WHERE f.list = {t}.{facet}"
-            yield f"EXISTS (SELECT 1 {own} AND v.folded = ?)", [folded]
-        else:
-            value_ids = "SELECT id FROM facet_values WHERE facet = ? AND folded = ?"
-            lists = f"SELECT list FROM facets WHERE value IN ({value_ids})"
-            yield f"{t}.{facet} IN ({lists})", [FACETS.index(facet), folded]
-
-
-def _match(term: Term) -> str:
-    return f'"{" ".join(term.words)}"{" *" if term.prefix else ""}'
 
 
 def _hit(source: Source, dataset_id: DatasetId, wanted: Wanted, *, read: bool) -> tuple[Hit | None, int]:

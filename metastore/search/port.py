@@ -1,4 +1,4 @@
-"""What a search reads, and what an index of datasets does."""
+"""The interfaces of search: the source that it reads, and an index of datasets."""
 
 from __future__ import annotations
 

@@ -166,14 +166,7 @@ class Wanted:
             InvalidInput: An argument is malformed.
         """
         given = {name: value for name, value in filters.items() if value is not None}
-        for name, text in {"a query": query, **given}.items():
-            if not isinstance(text, str):
-                raise InvalidInput(f"{name} is text, not {type(text).__name__}")
-        _expect_one_of(get_args(Order), Phrase("order"), order)
-        for facet in facets:
-            _expect_one_of(FACETS, Phrase("a facet"), facet)
-        if limit is None or parse_limit(limit) is None or not 1 <= limit <= _MOST_HITS:
-            raise InvalidInput(f"limit is a number from 1 to {_MOST_HITS}, not {limit!r}")
+        _check_words(query, given, order, facets, limit)
         if at is not None and changed_since is not None:
             raise InvalidInput(Phrase("give at or changed_since, not both"))
         if at is not None and findings is not None:
@@ -220,6 +213,17 @@ class Wanted:
             "limit": str(self.limit),
             "summary": "true" if self.summary else None,
         }
+
+
+def _check_words(query: str, filters: dict[str, str], order: str, facets: Sequence[str], limit: int) -> None:
+    for name, text in {"a query": query, **filters}.items():
+        if not isinstance(text, str):
+            raise InvalidInput(f"{name} is text, not {type(text).__name__}")
+    _expect_one_of(get_args(Order), Phrase("order"), order)
+    for facet in facets:
+        _expect_one_of(FACETS, Phrase("a facet"), facet)
+    if limit is None or parse_limit(limit) is None or not 1 <= limit <= _MOST_HITS:
+        raise InvalidInput(f"limit is a number from 1 to {_MOST_HITS}, not {limit!r}")
 
 
 def _expect_one_of(known: Sequence[str], what: str, value: object) -> None:
