@@ -1,11 +1,9 @@
-"""The options of every command, the store that they name, and the input and output of commands."""
+"""The options of every command, the store that they name, and the messages and results of commands."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -108,7 +106,7 @@ class App:
         return author
 
     def found_author(self) -> Author | None:
-        """Return the author that the option or the setting names, or Git for a store that is no service; or None."""
+        """Return the author that the option or the setting names, or Git for a store that is not a service; or None."""
         from metastore import config, connecting
         from metastore.parse import make_author
         from metastore.storage.connect import is_service
@@ -137,7 +135,7 @@ class App:
         """Return the full id of an abbreviated revision.
 
         Raises:
-            InvalidInput: The text is no id.
+            InvalidInput: The text is not an id.
         """
         from metastore.parse import looks_like_revision
 
@@ -284,54 +282,3 @@ def _in_folder(store: Store) -> GitStorage | None:
 
     storage = store.storage
     return storage if isinstance(storage, GitStorage) else None
-
-
-def is_file(name: str) -> bool:
-    """Tell whether an argument names a file, `-` for stdin; otherwise it names a dataset."""
-    return name == "-" or name.endswith(".json") or Path(name).is_file()
-
-
-def read_input(source: str) -> bytes:
-    """Read a file, or stdin for `-`.
-
-    Raises:
-        InvalidInput: The file cannot be read.
-    """
-    if source == "-":
-        stdin = sys.stdin.buffer
-        if stdin.isatty():
-            say("Reading from the keyboard. End with Ctrl-D.")
-        return stdin.read()
-    try:
-        return Path(source).read_bytes()
-    except OSError as error:
-        from metastore.os_errors import in_words
-
-        raise InvalidInput(f"{source} cannot be read: {in_words(error)}") from None
-
-
-def read_json(source: str) -> bytes:
-    """Read a file or stdin, whose JSON the library then reads.
-
-    Raises:
-        InvalidInput: It cannot be read, or is empty.
-    """
-    content = read_input(source)
-    if not content.strip():
-        raise InvalidInput(f"{'stdin' if source == '-' else source} is empty: JSON was expected there")
-    return content
-
-
-def write_output(path: Path, content: bytes) -> None:
-    """Write a file, and make the folders that it needs.
-
-    Raises:
-        InvalidInput: The file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        from metastore.os_errors import in_words
-
-        raise InvalidInput(f"{path} cannot be written: {in_words(error)}") from None

@@ -14,7 +14,8 @@ from metastore.bundle.checks import warnings
 from metastore.bundle.exchange import FORMATS, ImportLine, read_rows
 from metastore.bundle.port import Bundle
 from metastore.cli import bundle_text
-from metastore.cli.base import App, read_input, say
+from metastore.cli.base import App, say
+from metastore.cli.inputs import read_input
 from metastore.cli.options import ATTRIBUTES, EXPECTED, TIME, WHERE, WHO, Noun, Number, command
 from metastore.cli.output import show_bytes
 from metastore.cli.problems import FOUND_PROBLEMS

@@ -10,8 +10,9 @@ import click
 
 import metastore
 from metastore.cli import completing
-from metastore.cli.base import App, is_file, read_input, say, tell_moment
+from metastore.cli.base import App, say, tell_moment
 from metastore.cli.ids import split_unless_file
+from metastore.cli.inputs import is_file, read_input
 from metastore.cli.options import command
 from metastore.cli.output import show
 from metastore.cli.problems import FOUND_PROBLEMS

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from metastore.cli.base import App, is_file, read_json, say, tell_moment
+from metastore.cli.base import App, say, tell_moment
 from metastore.cli.ids import split_unless_file
+from metastore.cli.inputs import is_file, read_json
 from metastore.cli.options import command
 from metastore.cli.output import paint, show_pages
 from metastore.cli.problems import FOUND_PROBLEMS

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 
 import click
 
 from metastore import validate
 from metastore.cli import completing
-from metastore.cli.base import App, read_json, say, tell_findings, tell_moment, unnamed_of
+from metastore.cli.base import App, say, tell_findings, tell_moment, unnamed_of
 from metastore.cli.ids import ID, IDS, joined, split
+from metastore.cli.inputs import naming, patch_of, read_json
 from metastore.cli.options import CREATE, TIME, Noun, Number, command
 from metastore.cli.output import show_bytes
-from metastore.errors import InvalidInput, MetastoreError, RevisionConflict
-from metastore.types import Dataset, Revision
+from metastore.errors import InvalidInput
+from metastore.types import Dataset
 
 FILE = click.argument("file", default="-")
 #: Several datasets, or one and a revision, as people type it.
@@ -44,21 +42,6 @@ def owner() -> None:
 COMMANDS = (dataset, owner)
 
 
-@contextmanager
-def _naming(source: str, content: bytes) -> Iterator[None]:
-    """Name the file in the error of a write that refuses its content."""
-    try:
-        yield
-    except InvalidInput:
-        try:
-            validate(content)
-        except InvalidInput as refused:
-            named = type(refused)(f"{'stdin' if source == '-' else source}: {refused}", problems=refused.problems)
-            named.pointer = refused.pointer
-            raise named from None
-        raise
-
-
 @command(dataset, "create", writes=True)
 @ID
 @FILE
@@ -69,7 +52,7 @@ def create(app: App, dataset_id: str, file: str, message: str | None, at: dateti
     The descriptor is in FILE, or comes from stdin. Prints the id of the revision.
     """
     content = read_json(file)
-    with _naming(file, content):
+    with naming(file, content):
         if app.is_new():
             validate(content)  # an invalid descriptor must not leave an empty store
         created = app.writer().dataset_create(dataset_id, content, message=message, at=at)
@@ -108,7 +91,7 @@ def update(
     store = app.reader()
     before = store.revision_read(dataset_id)
     content = read_json(file)
-    with _naming(file, content):
+    with naming(file, content):
         updated = store.dataset_update(dataset_id, content, expected=expected, message=message, at=at)
     _tell(app, updated, before.id, "Updated")
 
@@ -127,17 +110,8 @@ def patch(
     """
     store = app.reader()
     before = store.revision_read(dataset_id)
-    patched = store.dataset_patch(dataset_id, _patch_of(patch), expected=expected, message=message, at=at)
+    patched = store.dataset_patch(dataset_id, patch_of(patch), expected=expected, message=message, at=at)
     _tell(app, patched, before.id, "Patched")
-
-
-def _patch_of(text: str) -> str | bytes:
-    """Return a patch: the text itself, or what is in the file that it names."""
-    if text.lstrip().startswith(("{", "[")):
-        return text
-    if text != "-" and not Path(text).exists():
-        raise InvalidInput(f"{text!r} is neither JSON (an object or a list) nor a file")
-    return read_json(text)
 
 
 @command(dataset, "edit", writes=True)
@@ -168,43 +142,21 @@ def edit(
 
     Example: metastore dataset edit --where licence:CC-BY-3.0 --patch '{"version": "2.0.0"}' --dry-run
     """
-    if dataset_id is None and filters and patch is not None:
-        from metastore.cli.many import edit_many
+    from metastore.cli import editing
 
-        edit_many(app, filters, _patch_of(patch), message, at, dry_run=dry_run)
+    if dataset_id is None and filters and patch is not None:
+        editing.edit_many(app, filters, patch_of(patch), message, at, dry_run=dry_run)
         return
     if dataset_id is None or filters or patch is not None or dry_run:
         one = "OWNER/NAME goes alone, and is edited in $EDITOR: `metastore dataset patch` patches one dataset"
         raise InvalidInput(one if dataset_id else "give OWNER/NAME, or both --where and --patch (which have --dry-run)")
     store = app.reader()
     current = store.dataset_read(dataset_id)
-    text = _edited(current.bytes.decode())
-    if text is None:
+    edited = editing.edit_in_editor(store, current, message, at)
+    if edited is None:
         say("Nothing was saved, so nothing has changed.")
-        return
-    try:
-        edited = store.dataset_update(dataset_id, text, expected=current.revision.id, message=message, at=at)
-    except MetastoreError as error:
-        kept = _keep(text)
-        again = f"metastore dataset update {dataset_id} {kept} --expected"
-        if isinstance(error, RevisionConflict):
-            say(f"What others changed: `metastore revision diff {dataset_id} {str(error.expected)[:12]}`.")
-            say(f"What you typed is kept in {kept}: add their changes, then `{again} {error.actual}`.")
-        else:
-            say(f"What you typed is kept in {kept}: mend it, then `{again} {current.revision.id}`.")
-        raise
-    _tell(app, edited, current.revision.id, "Updated")
-
-
-def _edited(text: str) -> str | None:
-    """Return a text as somebody saves it in the editor; None if nothing is saved."""
-    try:
-        return click.edit(text, extension=".json")
-    except click.ClickException as error:
-        name = error.format_message().partition(":")[0]
-        raise InvalidInput(
-            f"the editor {name!r} cannot be started, or failed: set EDITOR to another one, such as nano"
-        ) from None
+    else:
+        _tell(app, edited, current.revision.id, "Updated")
 
 
 @command(dataset, "delete", writes=True, expects=True, many=True)
@@ -316,44 +268,16 @@ def undo(
     Examples: metastore undo physics/cars v1..HEAD; metastore undo --batch import-20240501T120000 --dry-run
     """
     from metastore.catalogue.batches import Chosen
-    from metastore.cli.many import preview_of_undo, undo_many
+    from metastore.cli import editing
 
     chosen = Chosen(batch, by, since, until)
-    if chosen != Chosen():
-        if dataset_id is not None or at is not None or expected is not None:
-            raise InvalidInput("--batch, --by, --since and --until go with neither a dataset, nor --at, nor --expected")
-        undo_many(app, chosen, message, dry_run=dry_run)
+    if chosen == Chosen():
+        dataset_id, revision = editing.change_to_undo(dataset_id, revision)
+        editing.undo_one(app, dataset_id, revision, message, at, expected, dry_run=dry_run)
         return
-    if dataset_id == "-":
-        raise InvalidInput("undo takes no ids from stdin: choose changes of many datasets by --batch, --by or --since")
-    if dataset_id is not None and "@" in dataset_id:
-        raise InvalidInput(f"write the id and the revision apart: metastore undo {dataset_id.replace('@', ' ')}")
-    if dataset_id is not None and revision is None:
-        raise InvalidInput(
-            f"say which change: `metastore undo {dataset_id} HEAD` undoes the newest one, and "
-            f"`metastore log {dataset_id}` lists all"
-        )
-    if dataset_id is None or revision is None:
-        raise InvalidInput("say what to undo: OWNER/NAME and REVISION, or --batch, --by or --since")
-    store = app.reader()
-    before = store.revision_read(dataset_id)
-    tell_moment(store, dataset_id, revision)
-    if dry_run:
-        preview_of_undo(app, before, dataset_id, revision, expected)
-        return
-    undone = store.dataset_undo(dataset_id, revision, expected=expected, message=message, at=at)
-    _tell_undone(undone, before, revision)
-    app.data(undone, undone.revision.id)
-
-
-def _tell_undone(undone: Dataset, before: Revision, revision: str) -> None:
-    if undone.revision.id == before.id:
-        say(f"Nothing of that change is left in {undone.id}: no revision was made.")
-    elif undone.revision.deleted:
-        back = f"`metastore dataset revert {undone.id} {before.id[:12]}` brings it back"
-        say(f"Undid {revision}, which created {undone.id}. So the dataset is deleted; {back}.", fg="green")
-    else:
-        say(f"Undid {revision} in {undone.id}.", fg="green")
+    if dataset_id is not None or at is not None or expected is not None:
+        raise InvalidInput("--batch, --by, --since and --until go with neither a dataset, nor --at, nor --expected")
+    editing.undo_many(app, chosen, message, dry_run=dry_run)
 
 
 @command(dataset, "list", lists="id title revision.created revision.author.name problem")
@@ -395,11 +319,3 @@ def _tell(app: App, dataset: Dataset, before: str, done: str) -> None:
         tell_findings(dataset.id, dataset.findings)
         say(f"{done} {dataset.id}.", fg="green")
     app.data(dataset, dataset.revision.id)
-
-
-def _keep(text: str) -> Path:
-    import tempfile
-
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".json", prefix="metastore-", delete=False) as file:
-        file.write(text)
-    return Path(file.name)

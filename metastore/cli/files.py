@@ -15,8 +15,9 @@ from metastore.catalogue.exports import Outcome as ExportOutcome
 from metastore.catalogue.imports import Outcome as ImportOutcome
 from metastore.cli import completing
 from metastore.cli.bars import Bar, bar_stream
-from metastore.cli.base import App, is_relative, say, tell_moment, write_output
+from metastore.cli.base import App, is_relative, say, tell_moment
 from metastore.cli.ids import ids_of
+from metastore.cli.inputs import write_output
 from metastore.cli.options import CREATE, WRITING, command
 from metastore.cli.output import show
 from metastore.cli.problems import FOUND_PROBLEMS
@@ -121,10 +122,7 @@ def import_files(
         raise InvalidInput(f"there is no {DESCRIPTOR} below {', '.join(map(str, paths))}")
     app.require_author()
     first, items = _first_good(sources.read(paths, owner=owner, lower_case=lower_case))
-    if app.is_new() and (dry_run or not first):  # make no store to store nothing
-        store = metastore.connect("memory:")
-    else:
-        store = app.reader() if dry_run else app.writer(sync=not fast)
+    store = _store_for(app, dry_run=dry_run, fast=fast, stores_any=first)
     logging.getLogger("metastore").setLevel(logging.ERROR)  # warnings would break the bar; findings are counted below
     importer = Importer(
         store,
@@ -140,6 +138,13 @@ def import_files(
             lines.append(line)
             bar.show(len(lines), max(count, len(lines)))
     _tell_imported(app, lines, dry_run=dry_run)
+
+
+def _store_for(app: App, *, dry_run: bool, fast: bool, stores_any: bool) -> Store:
+    """Return the store to import into. It is not made for a dry run, nor to store nothing."""
+    if app.is_new() and (dry_run or not stores_any):
+        return metastore.connect("memory:")
+    return app.reader() if dry_run else app.writer(sync=not fast)
 
 
 def _first_good(items: Iterator[Item]) -> tuple[bool, Iterator[Item]]:

@@ -59,7 +59,7 @@ def split(name: str) -> tuple[str, str | None]:
 
 
 def split_unless_file(name: str) -> tuple[str, str | None]:
-    """Return the id and the revision that an argument names, once it is known to be no file.
+    """Return the id and the revision that an argument names, once it is known not to be a file.
 
     Raises:
         InvalidInput: It cannot be a dataset either.

@@ -59,7 +59,7 @@ def show_pages(lines: Iterable[str]) -> None:
 
 
 def show_each(lines: Iterable[str], *, at_once: bool = False, write: Callable[..., None] = show) -> None:
-    """Print lines as they come. Where stdout is no terminal, several go into one write, since writes are slow.
+    """Print lines as they come. Where stdout is not a terminal, several go into one write, since writes are slow.
 
     Args:
         lines: The lines.

@@ -16,7 +16,8 @@ import click
 
 from metastore.cli import completing
 from metastore.cli.bars import Bar
-from metastore.cli.base import App, go_through, local, local_root, read_input, say
+from metastore.cli.base import App, go_through, local, local_root, say
+from metastore.cli.inputs import read_input
 from metastore.cli.options import command
 from metastore.cli.problems import EXIT_CODES, FOUND_PROBLEMS, KEPT_IN_BACKUP
 from metastore.errors import InvalidInput, OutcomeUnknown, StorageCorrupt, StorageError

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import metastore
-from metastore.cli.many import _found as chosen
+from metastore.cli.editing import _found as chosen
 from metastore.config import ServiceSettings
 from metastore.errors import StorageBusy
 from metastore.web import create_app
