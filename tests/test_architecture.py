@@ -30,7 +30,7 @@ PACKAGE = Path(metastore.__file__).parent
 DESIGN = Path(__file__).parent.parent / "docs" / "explanation" / "design.md"
 #: From the bottom to the top: a module imports only from its own line and those above it in this list.
 ROOMS = [
-    "errors os_errors closing phrase looks contrast wording lazy packages types parse printable forks",
+    "errors os_errors closing phrase looks contrast excerpts wording lazy packages types parse printable forks",
     "files index_file",
     "git.objects git.cache",
     "http postgres",

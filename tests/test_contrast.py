@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metastore.contrast import contrast
+from metastore.excerpts import contrast
 from metastore.looks import only
 from metastore.types import Difference
 

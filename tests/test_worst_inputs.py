@@ -1,4 +1,4 @@
-"""What one call may cost: each transformation of its worst input costs seconds and memory that are bounded.
+"""The cost of one call: each transformation of its worst input costs seconds and memory that are bounded.
 
 Each case runs in a process of its own, which the system ends if it takes more processor time or memory than the limits
 here. They are generous, since machines differ: the aim is two seconds and 200 MB.
@@ -18,13 +18,13 @@ import pytest
 from metastore.bundle.exchange import read_rows, write_rows
 from metastore.bundle.port import Bundle
 from metastore.ckan import to_descriptor, to_package
-from metastore.contrast import contrast
 from metastore.descriptor.difference import changes, json_patch
 from metastore.descriptor.file_changes import prepare
 from metastore.descriptor.merge import merge
 from metastore.descriptor.patch import patched
 from metastore.descriptor.profiles import findings
 from metastore.errors import InvalidInput
+from metastore.excerpts import contrast
 from metastore.git.objects import COMMIT, FOLDER, TREE, Entry, GitObject, commit_content, object_id, tree_content
 from metastore.git.received import Received
 from metastore.git.repository import no_inspection

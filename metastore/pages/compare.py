@@ -11,10 +11,10 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template, request
 
-from metastore.contrast import Excerpt, contrast, line_ends
 from metastore.descriptor.document import encode, to_line
 from metastore.descriptor.lines import Lines, compare_lines
 from metastore.errors import InvalidInput, NotADescriptor, NotFound
+from metastore.excerpts import Excerpt, contrast, line_ends
 from metastore.looks import only
 from metastore.pages.datasets import can, readable_id, shortened_text, text_of_value, whole_text
 from metastore.pages.languages import gettext as _
