@@ -191,13 +191,13 @@ def _open_github(text: str, options: dict[str, Any]) -> Storage:
 
 
 def _open_gitlab(text: str, options: dict[str, Any]) -> Storage:
-    from metastore.storage.gitlab.connect import open_gitlab
+    from metastore.storage.gitlab.storage import open_gitlab
 
     return open_gitlab(text, **options)
 
 
 def _open_gitea(text: str, options: dict[str, Any]) -> Storage:
-    from metastore.storage.gitea.connect import open_gitea
+    from metastore.storage.gitea.storage import open_gitea
 
     return open_gitea(text, **options)
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metastore.storage.gitea.connect import open_gitea
-from metastore.storage.gitea.storage import GiteaStorage
+from metastore.storage.gitea.storage import GiteaStorage, open_gitea
 from metastore.storage.github.connect import open_github
 from metastore.storage.github.storage import GitHubStorage
-from metastore.storage.gitlab.connect import open_gitlab
-from metastore.storage.gitlab.storage import GitLabStorage
+from metastore.storage.gitlab.storage import GitLabStorage, open_gitlab
 from metastore.storage.plain_git import PlainGitStorage, open_plain_git
 from metastore.storage.port import Storage
 

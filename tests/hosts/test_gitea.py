@@ -24,8 +24,7 @@ from metastore.errors import (
     StorageError,
     StorageUnavailable,
 )
-from metastore.storage.gitea.connect import open_gitea
-from metastore.storage.gitea.storage import GiteaStorage
+from metastore.storage.gitea.storage import GiteaStorage, open_gitea
 from metastore.types import DatasetId, TagSpec
 
 from ..conftest import ANN, EPOCH, change

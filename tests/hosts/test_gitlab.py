@@ -29,8 +29,7 @@ from metastore.errors import (
     StorageUnavailable,
 )
 from metastore.storage.gitlab._api import GitLabNaming
-from metastore.storage.gitlab.connect import open_gitlab
-from metastore.storage.gitlab.storage import GitLabStorage
+from metastore.storage.gitlab.storage import GitLabStorage, open_gitlab
 from metastore.storage.memory import MemoryStorage
 from metastore.types import DatasetId, TagSpec
 

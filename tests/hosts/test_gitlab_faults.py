@@ -18,8 +18,7 @@ from metastore.errors import (
     StorageError,
     StorageUnavailable,
 )
-from metastore.storage.gitlab.connect import open_gitlab
-from metastore.storage.gitlab.storage import GitLabStorage
+from metastore.storage.gitlab.storage import GitLabStorage, open_gitlab
 from metastore.storage.memory import MemoryStorage
 from metastore.storage.port import Storage
 from metastore.types import DatasetId, TagSpec

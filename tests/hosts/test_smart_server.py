@@ -17,8 +17,7 @@ from metastore.git.protocol import SmartHttp
 from metastore.http.client import Host
 from metastore.http.credentials import Token
 from metastore.http.responses import ResponseLost
-from metastore.storage.gitlab.connect import open_gitlab
-from metastore.storage.gitlab.storage import GitLabStorage
+from metastore.storage.gitlab.storage import GitLabStorage, open_gitlab
 from metastore.types import DatasetId, TagSpec
 
 from ..conftest import ANN, EPOCH, change

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from metastore.storage.gitea.connect import open_gitea
+from metastore.storage.gitea.storage import open_gitea
 from metastore.storage.github.connect import open_github
-from metastore.storage.gitlab.connect import open_gitlab
+from metastore.storage.gitlab.storage import open_gitlab
 from metastore.storage.plain_git import open_plain_git
 
 from ..processes import SOAK, fsck

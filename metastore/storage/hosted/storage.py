@@ -33,8 +33,7 @@ from metastore.git.repository import Inspect, Repository
 from metastore.http.client import Host
 from metastore.http.responses import Missing
 from metastore.storage._cursors import by_time, moment_of
-from metastore.storage.hosted._listing import Listing
-from metastore.storage.hosted._moves import Moves
+from metastore.storage.hosted._listing import Listing, Moves
 from metastore.storage.hosted._purging import Purging
 from metastore.storage.hosted.projects import MovedAway, Project, Projects, Wanted, title_of
 from metastore.storage.naming import Naming, aside_name
