@@ -57,7 +57,7 @@ def make_bundle(bundle: Bundle | Mapping[str, Any]) -> Bundle:
     if not isinstance(values, Mapping):
         raise InvalidInput("a bundle is an object with a name, an event, a group and devices")
     problems: list[tuple[str, str]] = [
-        (f"/{key}", Phrase("is no attribute of a bundle"))
+        (f"/{key}", Phrase("is not an attribute of a bundle"))
         for key in values
         if key not in (*STATE, "updated", "snapshot")
     ]
@@ -131,7 +131,8 @@ def check_devices(devices: Any, pointer: str = "") -> frozenset[str]:
     for index, device in enumerate(found):
         if not isinstance(device, str) or not DEVICE.fullmatch(device):
             detail = Phrase(
-                "%(device)s is no device: 3 to 255 characters without space , ; \" ' < > \\ `", device=shortened(device)
+                "%(device)s is not a device: 3 to 255 characters without space , ; \" ' < > \\ `",
+                device=shortened(device),
             )
             raise InvalidInput(detail, problems=((f"{pointer}/{index}", detail),))
         encodable(device, "a device")
@@ -217,7 +218,7 @@ def check_listing(wanted: Listing) -> Listing:
     if isinstance(key, datetime):
         check_time(key)
     elif isinstance(key, int) and not -LARGEST <= key <= LARGEST:
-        raise InvalidInput(f"{shortened(str(key))} is no number of devices")
+        raise InvalidInput(f"{shortened(str(key))} is not a number of devices")
     elif isinstance(key, str):
         check_filter(Filter(event=key))
     return replace(checked, after_key=key)
@@ -252,7 +253,7 @@ def _matching(pattern: re.Pattern[str], problem: str) -> Callable[[Any], str]:
 
 
 _name = _matching(
-    _NAME, Phrase("is no name: up to 64 of the characters A-Z a-z 0-9 _ . -, the first a letter or digit")
+    _NAME, Phrase("is not a name: up to 64 of the characters A-Z a-z 0-9 _ . -, the first a letter or digit")
 )
 
 
@@ -271,7 +272,7 @@ def _storage(value: Any) -> str:
 def _hosts(value: Any) -> tuple[str, ...]:
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise InvalidInput("hosts are a list of names")
-    check = _matching(_HOST, Phrase("is no host name"))
+    check = _matching(_HOST, Phrase("is not a host name"))
     hosts = tuple(dict.fromkeys(check(host) for host in value))
     if len(hosts) > _MOST_HOSTS:
         raise InvalidInput(Phrase("a bundle has at most %(number)s hosts", number=_MOST_HOSTS))
@@ -280,8 +281,8 @@ def _hosts(value: Any) -> tuple[str, ...]:
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "name": check_name,
-    "event": _matching(_EVENT, Phrase("is no event: a letter, then parts behind commas, such as e,a9")),
-    "ifb_group": _matching(_GROUP, Phrase("is no group name")),
+    "event": _matching(_EVENT, Phrase("is not an event: a letter, then parts behind commas, such as e,a9")),
+    "ifb_group": _matching(_GROUP, Phrase("is not a group name")),
     "storage": _storage,
     "run": _flag,
     "udp": _flag,

@@ -1,7 +1,8 @@
-"""Compare two snapshots of bundles, and take the change between them out of a later state."""
+"""Compare two snapshots of bundles, merge two changes, and take one out of a later state."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from metastore.bundle.checks import apply_changes
@@ -35,10 +36,16 @@ def take_out(now: Bundle, after: Bundle, before: Bundle) -> Bundle:
         MergeConflict: A later change of the same attribute stands in the way. Devices are taken one by one, and never
             clash.
     """
-    merged, clashes = merge(_values(after), _values(now), _values(before))
+    values, clashes = merge(_values(after), _values(now), _values(before))
     if clashes:
         raise MergeConflict(f"bundle {now.name}", clashes)
-    return apply_changes(now, merged)
+    return apply_changes(now, values)
+
+
+def merged(base: Bundle, mine: Bundle, theirs: Bundle) -> Bundle:
+    """Merge two changes of a bundle, hosts and devices one by one. Mine counts where both changed another attribute."""
+    values, _ = merge(_values(base), _values(mine), _values(theirs))
+    return replace(theirs, **{**values, "hosts": tuple(values["hosts"]), "devices": frozenset(values["devices"])})
 
 
 def changed_since(then: Bundle, now: Bundle) -> tuple[Difference, ...]:

@@ -65,7 +65,7 @@ class Row:
             return {key: getattr(self.values, key) for key in STATE}
         for key in self.values:
             if key not in (*ATTRIBUTES, *_EDITS):
-                raise InvalidInput(f"{str(key)[:80]!r} is no attribute of a bundle", pointer=f"/{key}")
+                raise InvalidInput(f"{str(key)[:80]!r} is not an attribute of a bundle", pointer=f"/{key}")
         return {key: value for key, value in self.values.items() if key not in _SET_BY_THE_REGISTRY}
 
 

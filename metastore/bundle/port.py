@@ -16,9 +16,6 @@ from metastore.bundle.listing import BundleLine, Listing
 from metastore.errors import OutcomeUnknown
 from metastore.types import Outcome
 
-#: The attributes that can change, in display order. `name` and `ifb_group` never change.
-CHANGEABLE = ("event", "storage", "run", "udp", "writable", "hosts")
-
 
 @dataclass(frozen=True, slots=True)
 class Bundle:

@@ -9,7 +9,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from metastore.bundle.checks import apply_changes, make_bundle
-from metastore.bundle.difference import diff
+from metastore.bundle.difference import diff, merged
 from metastore.bundle.exchange import Row
 from metastore.bundle.policy import check_change
 from metastore.bundle.port import Bundle, Snapshot
@@ -176,9 +176,9 @@ def _merge(typed: Typed, newest: Snapshot) -> Page:
     """Merge the changes of others into the user's input."""
     base = registry().bundle_snapshot(snapshot_number(request.form.get("base")))
     mine = apply_changes(newest.bundle, typed.values())
-    merged = Typed.of_bundle(parts.merged(mine, base.bundle, newest.bundle), comment=typed.comment)
+    both = Typed.of_bundle(merged(base.bundle, mine, newest.bundle), comment=typed.comment)
     flash(_("The form now has their changes and yours. Look at the preview before you save."))
-    return _form(replace(merged, expected=str(newest.id)), typed.name)
+    return _form(replace(both, expected=str(newest.id)), typed.name)
 
 
 # Copy, delete, restore, undo: each asks for confirmation

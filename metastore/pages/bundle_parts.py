@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from flask import request
@@ -11,7 +11,7 @@ from flask import request
 from metastore.auth.access import ALL_BUNDLES
 from metastore.bundle.difference import diff
 from metastore.bundle.policy import check_change, check_member
-from metastore.bundle.port import CHANGEABLE, Bundle, BundleDiff, LogEntry, Snapshot
+from metastore.bundle.port import Bundle, BundleDiff, LogEntry, Snapshot
 from metastore.errors import BundleNotFound, InvalidInput, PermissionDenied, SnapshotNotFound
 from metastore.pages.changed_devices import Names
 from metastore.pages.devices import Pasted, read
@@ -201,13 +201,6 @@ class Typed:
         texts = {key: getattr(self, key).strip() for key in ("name", "event", "ifb_group", "storage")}
         flags = {key: getattr(self, key) for key in ("run", "udp", "writable")}
         return {**texts, **flags, "hosts": self.hosts.replace(",", " ").split(), "devices": pasted.devices}
-
-
-def merged(mine: Bundle, base: Bundle, theirs: Bundle) -> Bundle:
-    """Merge two changes of a bundle. If both changed an attribute, mine counts."""
-    taken = {key: getattr(theirs, key) for key in CHANGEABLE if getattr(mine, key) == getattr(base, key)}
-    removed, added = base.devices - theirs.devices, theirs.devices - base.devices
-    return replace(mine, **taken, devices=(mine.devices - removed) | added, snapshot=theirs.snapshot)
 
 
 def newest(name: str) -> Snapshot:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from metastore.bundle import Bundle, BundleRegistry
+from metastore.bundle.difference import merged
 from metastore.bundle.port import STATE
 from metastore.bundle.versioned import VersionedRecord
 from metastore.errors import MergeConflict
@@ -98,3 +99,20 @@ def test_undo_of_independent_changes_commutes(start: Bundle, order: list[str]) -
         for key in sequence:
             registry.bundle_undo("B", made[key], user="ann")
         assert same(registry.bundle_read("B"), start)
+
+
+@bounded
+@given(states, states, states)
+def test_a_merge_has_both_changes_and_mine_where_both_changed_an_attribute(
+    base: Bundle, mine: Bundle, theirs: Bundle
+) -> None:
+    both = merged(base, mine, replace(theirs, snapshot=7))
+    for key in ("event", "storage", "udp"):
+        side = theirs if getattr(mine, key) == getattr(base, key) else mine
+        assert getattr(both, key) == getattr(side, key)
+    for before, ours, others, result in (
+        (base.devices, mine.devices, theirs.devices, both.devices),
+        (frozenset(base.hosts), frozenset(mine.hosts), frozenset(theirs.hosts), frozenset(both.hosts)),
+    ):
+        assert result == (ours - (before - others)) | (others - before)
+    assert both.snapshot == 7
