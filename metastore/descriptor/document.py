@@ -42,8 +42,9 @@ _FAULTS = {
     "Invalid \\uXXXX escape": Phrase("four hexadecimal digits were expected after \\u"),
 }
 _LITERALS = {None: "null", True: "true", False: "false"}
-_MAX_DIGITS = 4000  # Python itself stops at 4300
-_MAX_BITS = 13_280
+#: The longest integer that is read, in digits with its sign: Python itself stops at 4,300. And the longest that is
+#: written, in bits: a little longer, so that all that was read can be written.
+_MAX_DIGITS, _MAX_BITS = 3_990, 13_280
 
 
 class WrittenFloat(float):
@@ -199,8 +200,8 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _number(text: str) -> int | float:
     if text.lstrip("-").isdigit() and text != "-0":
-        if len(text) > _MAX_DIGITS - 10:
-            raise InvalidInput(Phrase("a number has more than %(number)s digits", number=_MAX_DIGITS - 10))
+        if len(text) > _MAX_DIGITS:
+            raise InvalidInput(Phrase("a number has more than %(number)s digits", number=_MAX_DIGITS))
         return int(text)
     number = WrittenFloat(text)
     if not math.isfinite(number):

@@ -1,4 +1,4 @@
-"""What a write is about to store, computed before anything is written.
+"""Computes the files that a write stores, before anything is written.
 
 `prepare` checks a descriptor and gives it the form in which it is stored, with its findings. `changed_files` computes
 the files of the dataset that change with it, as do the functions for reverts and undos.
@@ -208,6 +208,7 @@ def changed_files(
     if config is None:
         return own
     before, after = _pointers(old), lfs.pointers_of(new.value)
+    # Pointers of resources that are no longer there, and pointers that another file or folder keeps from being written.
     gone = {path for path in before if path not in after and path in paths and lfs.is_pointer(read(path))}
     changed = _differing(after, paths)
     blocked = _blocked(changed, [path for path in paths if path not in gone], read)
@@ -263,9 +264,9 @@ def undo_files(
         own: Files to leave alone, since they follow from the descriptor.
     """
     touched = {path for path in (*after, *before) if after.get(path) != before.get(path)}.difference(own)
-    left = sorted(path for path in touched if now.get(path) != before.get(path))
-    changes: FileChanges = {path: before.get(path) for path in left if now.get(path) == after.get(path)}
-    return changes, [path for path in left if path not in changes]
+    differing = sorted(path for path in touched if now.get(path) != before.get(path))
+    changes: FileChanges = {path: before.get(path) for path in differing if now.get(path) == after.get(path)}
+    return changes, [path for path in differing if path not in changes]
 
 
 def own_files(*contents: bytes) -> set[str]:

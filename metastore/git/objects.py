@@ -150,9 +150,10 @@ def find_entry(content: bytes, name: str) -> Entry | None:
         wanted = b" %s\0" % name.encode(errors="surrogateescape")
     except UnicodeEncodeError:
         return None
+    # A match at `place` may be part of an id, or of a longer name. So `position` walks along the starts of the rows, to
+    # that of the row with the match; `zero` is the end of its name, and 20 bytes of an id follow.
     position, place = 0, -1 if "\0" in name else content.find(wanted)
     while place >= 0:
-        # The match may be part of an id, or of a longer name, so the rows are counted.
         while 0 <= (zero := content.find(b"\0", position)) < place:
             position = zero + 21
         if content.find(b" ", position) == place:

@@ -47,7 +47,7 @@ class ReadableRepository(ABC):
         """Return the newest commit of the branch."""
 
     def newest(self) -> RevisionId:
-        """Return the newest commit of the branch, for a read; a write compares `head`."""
+        """Return the newest commit of the branch as of a moment ago, which a read may use. A write compares `head`."""
         return self.head()
 
     @abstractmethod
@@ -113,7 +113,7 @@ class ReadableRepository(ABC):
         """Return the content of a tree. Raises StorageCorrupt."""
         kind, content = object_at(self, tree_id)
         if kind != TREE:
-            raise StorageCorrupt(f"the object {tree_id} is no tree")
+            raise StorageCorrupt(f"the object {tree_id} is not a tree")
         return content
 
     def entry(self, tree: str, path: str) -> BlobId | None:
@@ -194,6 +194,7 @@ def _stretch(repository: ReadableRepository, start: str) -> tuple[str, str | Non
     ids: list[str] = []
     commit_id: str | None = start
     while commit_id:
+        # Stretches that meet a cached one stop there. So the next revision caches itself alone, not all ids again.
         if len(ids) == _STRETCH or (ids and repository.cache.get(("stretch", commit_id))):
             return " ".join(ids), commit_id
         ids.append(commit_id)

@@ -44,6 +44,7 @@ def change_tree(
     made: dict[str, GitObject] = {}
     entries = parse_tree(read_tree(root)) if root else {}
     files = {path: blob for path, blob in changes.items() if "/" not in path}
+    # Removals come first, so that a folder can take the place of a file; and files last, for the other way round.
     for name in [name for name, blob in files.items() if blob is None]:
         if name in entries and entries[name].mode != FOLDER:
             del entries[name]

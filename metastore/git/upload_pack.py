@@ -66,7 +66,7 @@ class Request:
         sections, _ = read_request(body)
         lines = sections[0]
         if not lines or not lines[0].startswith("command=") or len(sections) > 2:
-            raise InvalidInput("this is no request of version 2 of Git's protocol")
+            raise InvalidInput("this is not a request of version 2 of Git's protocol")
         if any(line.startswith("object-format=") and line != "object-format=sha1" for line in lines):
             raise InvalidInput("the ids of this repository are SHA-1")
         return cls(lines[0].removeprefix("command="), tuple(sections[1] if len(sections) == 2 else ()))

@@ -86,7 +86,7 @@ class StorageWriter(Writer):
         self._descriptors = Descriptors(store.storage)
         self._journal = journal
         self._rules = rules
-        self._known = KnownFindings(rules.profiles, with_pointers=rules.lfs_url is not None)
+        self._findings = KnownFindings(rules.profiles, with_pointers=rules.lfs_url is not None)
         self._expire = expire
         self._parts = parts
 
@@ -261,7 +261,7 @@ class StorageWriter(Writer):
 
         document = compute(old)
         if old is not None:
-            document = self._known.marked(document, head.id, old)
+            document = self._findings.marked(document, head.id, old)
         if old == document.content:
             return document, {}
         if old is not None and file_changes.unchanged(old, document):
@@ -273,7 +273,7 @@ class StorageWriter(Writer):
 
     def _written(self, request: ChangeRequest, after: Revision, document: Document | None) -> Dataset:
         assert document is not None
-        self._known.remember(after.id, document.findings)
+        self._findings.remember(after.id, document.findings)
         file_changes.log_findings(request.dataset_id, document.findings)
         return Dataset(request.dataset_id, after, document.value, document.content, document.findings)
 

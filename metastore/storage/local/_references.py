@@ -182,7 +182,7 @@ class References:
                 self._remove(loose)
                 loose = {}
             new = {name: target for name, target in changes.items() if target is not None}
-            known = next(iter([*new.values(), *(held for name in changes if (held := (packed | loose).get(name)))]), "")
+            known = _first_target(new, {name: (packed | loose).get(name) for name in changes})
             if new or not packed.keys().isdisjoint(changes):
                 kept = {name: target for name, target in packed.items() if name not in changes}
                 self._write_packed(kept | new, known)
@@ -241,3 +241,8 @@ class References:
                     for path in stale_locks(folder):
                         os.unlink(path)
                     self._cleared[folder] = os.stat(folder).st_mtime_ns
+
+
+def _first_target(new: Mapping[str, str], held: Mapping[str, str | None]) -> str:
+    """Return an id by which a change of unknown outcome can be recognised: a new target, or else a removed one."""
+    return next((target for target in (*new.values(), *held.values()) if target), "")

@@ -19,8 +19,8 @@ from metastore.storage.local._references import Read, References
 from metastore.storage.port import Storage
 from metastore.types import RevisionId
 
-#: Larger sets of objects are not kept in the cache.
-_FEW = 64
+#: The most new objects that are kept in the cache: a copy or an import would push out all others.
+_MOST_CACHED = 64
 
 
 class GitRepository(Repository):
@@ -38,7 +38,7 @@ class GitRepository(Repository):
         self.path = path
         self._sync, self._mends = sync, mends
         self._files = SmallFiles()
-        self._found: RevisionId | None = None
+        self._untouched_head: RevisionId | None = None  # from `is_usable` to the next `newest`
         # While the folder is open, no other one can get its inode number, which identifies it.
         self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._identity = _identity(os.fstat(self._folder))
@@ -61,11 +61,11 @@ class GitRepository(Repository):
     def is_usable(self) -> bool:
         """Tell whether a kept handle can be used again: it is still the repository at its path, and has its packs.
 
-        If the branch's file is unchanged since it was read, it is the same repository. Nothing else is looked at,
-        and the next `newest` returns the value from here.
+        If the branch's file is unchanged since it was read, it is the same repository. Then nothing else is looked at,
+        and the next `newest` returns what was read, without another look.
         """
-        self._found = self._head_if_untouched()
-        return self.database.knows_all_packs() and (self._found is not None or self.is_current())
+        self._untouched_head = self._head_if_untouched()
+        return self.database.knows_all_packs() and (self._untouched_head is not None or self.is_current())
 
     def is_empty(self) -> bool:
         """Tell whether nothing has ever been written to the repository."""
@@ -85,8 +85,8 @@ class GitRepository(Repository):
         return self._head(read_file)
 
     def newest(self) -> RevisionId:
-        found, self._found = self._found, None
-        return found or self._head(self._files.read)
+        head, self._untouched_head = self._untouched_head, None
+        return head or self._head(self._files.read)
 
     def _head_if_untouched(self) -> RevisionId | None:
         try:
@@ -185,7 +185,7 @@ class GitRepository(Repository):
 
     def put(self, objects: Mapping[str, GitObject]) -> None:
         self.database.write(objects)
-        if len(objects) <= _FEW:
+        if len(objects) <= _MOST_CACHED:
             for identity, made in objects.items():
                 self.cache.put(identity, made, len(made.content) + 200)
 

@@ -103,7 +103,7 @@ class GitStorage(ObjectStorage):
             with storage_errors():
                 yield repository
         except (StorageCorrupt, StorageUnavailable):
-            with storage_errors():
+            with storage_errors():  # files that went with a move or purge are not damage
                 self._expect_same(dataset_id, repository)
             raise
         finally:
@@ -311,6 +311,7 @@ class GitStorage(ObjectStorage):
                 with suppress(OSError, StorageCorrupt):
                     return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync, mends=True)
                 self.notes.raise_missing(dataset_id)  # and if it does not raise, one was made meanwhile
+            # Once more, for its error.
             return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync, mends=True)
 
     def _deleted_is(self, dataset_id: DatasetId, wanted: bool) -> bool:
