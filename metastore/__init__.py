@@ -166,15 +166,13 @@ def aconnect(url: str | Path, **options: Any) -> Opening:
     return connect_to(url, **options)
 
 
-#: The module of each name that is neither here nor in `metastore.errors`. All of them are loaded on use.
+#: The module of each name that is neither here nor in `metastore.errors` or `metastore.types`. All are loaded on use.
 _LAZY = {
     "AsyncStore": "aio",
     "MetaStore": "store.store",
     "Store": "store.base",
     "to_dict": "wire",
     "validate": "store.store",
-    **dict.fromkeys(("Author", "Dataset", "DatasetId", "Diff", "Difference", "FeedEntry", "Finding"), "types"),
-    **dict.fromkeys(("Issue", "JournalEntry", "Outcome", "Project", "Revision", "Tag"), "types"),
 }
 
 
@@ -183,7 +181,9 @@ def __getattr__(name: str) -> Any:
         return import_module(f"metastore.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'metastore' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"metastore.{_LAZY.get(name, 'errors')}"), name)
+    homes = (_LAZY[name],) if name in _LAZY else ("errors", "types")
+    modules = (import_module(f"metastore.{home}") for home in homes)
+    value = globals()[name] = next(getattr(module, name) for module in modules if hasattr(module, name))
     return value
 
 

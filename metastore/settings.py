@@ -153,19 +153,14 @@ def _switch(value: Any) -> bool:
     return found
 
 
-def _validation(text: str) -> None:
-    if text not in ("off", "warn", "strict"):
-        raise InvalidInput(f"this is off, warn or strict, not {shortened(text)}")
+def _one_of(*words: str) -> Callable[[Any], str]:
+    """Return a parser of one of some words."""
 
+    def check(text: str) -> None:
+        if text not in words:
+            raise InvalidInput(f"this is {', '.join(words[:-1])} or {words[-1]}, not {shortened(text)}")
 
-def _version_rule(text: str) -> None:
-    if text not in ("off", "warn", "refuse"):
-        raise InvalidInput(f"this is off, warn or refuse, not {shortened(text)}")
-
-
-def _durable(text: str) -> None:
-    if text not in ("off", "warn", "required"):
-        raise InvalidInput(f"this is off, warn or required, not {shortened(text)}")
+    return _checked(check)
 
 
 def _size(value: Any) -> int:
@@ -237,12 +232,12 @@ def _address(text: str) -> None:
         if text != "unix":
             ipaddress.ip_address(text)
     except ValueError:
-        raise InvalidInput(f"{shortened(text)} is no address such as 127.0.0.1, nor unix for a socket") from None
+        raise InvalidInput(f"{shortened(text)} is not an address such as 127.0.0.1, or unix for a socket") from None
 
 
 def _header(text: str) -> None:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", text):
-        raise InvalidInput(f"{shortened(text)} is no name of a header, such as Remote-User")
+        raise InvalidInput(f"{shortened(text)} is not the name of a header, such as Remote-User")
 
 
 def _template(text: str) -> None:
@@ -290,12 +285,12 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "mirror_user": _text,
     "author": _checked(make_author),
     "lfs_url": _checked(check_url),
-    "validation": _checked(_validation),
+    "validation": _one_of("off", "warn", "strict"),
     "profiles": _text,
-    "version_rule": _checked(_version_rule),
+    "version_rule": _one_of("off", "warn", "refuse"),
     "grades": _text,
     "max_bytes": _size,
-    "durable": _checked(_durable),
+    "durable": _one_of("off", "warn", "required"),
     "replicas": _text,
     "bundles_url": _text,
     "groups_file": _text,
