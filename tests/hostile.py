@@ -71,7 +71,11 @@ def checkout(folder: Path) -> Path:
     for name in filter(None, listed.decode().split("\0")):
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy / name)
+            shutil.copy2(ROOT / name, copy / name)
+    for folder in ("metastore", "tests", "examples"):  # to compile all of it again takes longer than most of the tests
+        for compiled in (ROOT / folder).rglob("__pycache__"):
+            if (copy / compiled.parent.relative_to(ROOT)).is_dir():
+                shutil.copytree(compiled, copy / compiled.relative_to(ROOT))
     if os.geteuid() == 0:
         for path in (copy, *copy.rglob("*")):
             os.chown(path, STRANGER, STRANGER)
