@@ -1,4 +1,4 @@
-"""What we are compared with: the same writes by hand on pygit2, and a plain file."""
+"""The baselines of the benchmarks: the same writes by hand on pygit2, and a plain file."""
 
 from __future__ import annotations
 

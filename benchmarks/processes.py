@@ -1,4 +1,4 @@
-"""What needs processes of its own: starting up, writing side by side, counting fsyncs."""
+"""Measurements that need separate processes: starting up, writing side by side, counting fsyncs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What those who look after a store wait for: the first backup beside plain copies, and a dataset with 50,000 tags.
+"""The times that operators wait for: the first backup beside plain copies, and a dataset with 50,000 tags.
 
 Beside the time, rows tell the seconds of a processor, with those of child processes: these also say something on a busy
 machine.

@@ -15,7 +15,7 @@ revision=$(sed -n 's/^ETag: "\(.*\)"\r$/\1/p' headers)
   --header 'Content-Type: application/merge-patch+json' --header "If-Match: \"$revision\"" \
   --data '{"title": "Cars"}' --output /dev/null
 
-# Whoever still has the old revision is told so.
+# A client that still has the old revision gets an error.
 curl --silent --request PATCH "$api/datasets/physics/cars-sh" --header "Authorization: Bearer $METASTORE_TOKEN" \
   --header 'Content-Type: application/merge-patch+json' --header "If-Match: \"$revision\"" \
   --data '{"title": "Automobiles"}' --output /dev/null --write-out 'a stale change: %{http_code}\n'

@@ -1,4 +1,4 @@
-"""What the examples print with: every call is told before it is made."""
+"""Prints each call of the examples before it is made."""
 
 from __future__ import annotations
 

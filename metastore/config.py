@@ -134,7 +134,7 @@ def _warn_of(variable: str) -> None:
 
     known = [f"{_PREFIX}{name.upper()}" for name in ("config", *NAMES) if name != "claims"]
     if near := difflib.get_close_matches(variable.upper(), known, 1, _ALIKE):
-        _log.warning("%s is no setting and is ignored: did you mean %s?", variable, near[0])
+        _log.warning("%s is not a setting and is ignored: did you mean %s?", variable, near[0])
 
 
 @functools.cache
@@ -171,7 +171,7 @@ def _read_file(path: str) -> dict[str, Any]:
         if name not in NAMES:
             near = difflib.get_close_matches(name.lower().removeprefix(_PREFIX.lower()), NAMES, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}"
-            raise InvalidInput(f"METASTORE_CONFIG: {path} has {name!r}, which is no setting: {hint}")
+            raise InvalidInput(f"METASTORE_CONFIG: {path} has {name!r}, which is not a setting: {hint}")
     return found
 
 

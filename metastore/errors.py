@@ -26,7 +26,7 @@ MetastoreError
     ├── StorageUnavailable       disk full, read-only, not reachable, not a store
     ├── StorageCorrupt           the stored data is damaged
     │   ├── NotADescriptor       a revision holds something else; its bytes can be read
-    │   └── NotADataset          what is at an id in the store is no dataset, such as an empty repository
+    │   └── NotADataset          the repository at an id is not a dataset, for example if it is empty
     └── OutcomeUnknown           the change may or may not have been made
 ```
 
@@ -354,7 +354,7 @@ class NotADescriptor(StorageCorrupt):
 
 
 class NotADataset(StorageCorrupt):
-    """What is at an id in the store is no dataset: an empty repository, one that uses SHA-256, or none at all.
+    """The repository at an id is not a dataset: it is empty, it uses SHA-256, or it is not a repository at all.
 
     Attributes:
         problem: What is wrong, after "it": `is empty`.

@@ -304,7 +304,7 @@ def over_several(folder: Path, name: str, identity: str, offset: int) -> None:
     [
         (delta_entry, None, "holds an object of more than 1000000 bytes; no object was read"),
         (padded, None, "holds an object of more than 1000000 bytes; no object was read"),
-        (delta_entry, of_version_1, "has an index of another version"),
+        (delta_entry, of_version_1, "has an index that is not of version 2"),
         (delta_entry, over_several, "is missing, to which refs/tags/evil leads"),
     ],
     ids=["plain", "padded", "version-1", "several"],

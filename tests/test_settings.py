@@ -222,7 +222,7 @@ def test_a_misspelt_variable_is_named_once_with_what_was_meant(
     for _ in range(2):
         config.load({variable: "secret"})
     assert [each.getMessage() for each in warned.records] == [
-        f"{variable} is no setting and is ignored: did you mean {meant}?"
+        f"{variable} is not a setting and is ignored: did you mean {meant}?"
     ]
 
 

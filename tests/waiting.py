@@ -1,4 +1,4 @@
-"""What tests of other processes wait for: conditions, never times, on machines that may be slow."""
+"""Waits for other processes in tests: for conditions, never times, on machines that may be slow."""
 
 from __future__ import annotations
 

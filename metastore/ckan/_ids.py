@@ -26,7 +26,7 @@ def dataset_id(package_id: str, *, owner: str = OWNER) -> DatasetId:
         owner: The owner of the portal's datasets.
 
     Raises:
-        InvalidInput: The package id is no text or empty, or the owner is malformed.
+        InvalidInput: The package id is not text, or is empty, or the owner is malformed.
     """
     if not isinstance(package_id, str) or not package_id:
         raise InvalidInput(f"the id of a CKAN dataset is text, not {package_id!r}")

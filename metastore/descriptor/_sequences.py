@@ -1,4 +1,4 @@
-"""What two sequences have in common, in the same order."""
+"""The items that two sequences have in common, in the same order."""
 
 from __future__ import annotations
 

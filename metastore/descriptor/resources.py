@@ -137,7 +137,7 @@ def why_unsafe(path: str) -> str | None:
     if any(part.startswith(".") and part != "." for part in parts[:-1]):
         return Phrase("is in a folder whose name begins with a dot")
     if normpath(path) == "." or path.endswith("/"):
-        return Phrase("is no file")
+        return Phrase("is not a file")
     return _why_too_long(parts)
 
 

@@ -15,9 +15,9 @@ _NAMED = 3
 #: How many devices of snapshots one request reads; lines behind that keep their numbers.
 _MOST_READ = 20_000
 #: The names of a snapshot never change. 10,000 lines take some 5 MB.
-_MOST_KNOWN = 10_000
+_MOST_REMEMBERED = 10_000
 _Sides = tuple[tuple[str, ...], tuple[str, ...]]
-_known: dict[LogEntry, _Sides] = {}
+_remembered: dict[LogEntry, _Sides] = {}
 
 
 class Names:
@@ -40,7 +40,7 @@ class Names:
 
     def _sides(self, line: LogEntry) -> _Sides:
         """Return the first removed devices and the first added ones."""
-        if (sides := _known.get(line)) is not None:
+        if (sides := _remembered.get(line)) is not None:
             return sides
         if self._left <= 0:
             return (), ()
@@ -50,10 +50,10 @@ class Names:
             now = self._devices(line.id, snapshot)
         except NotFound:
             return (), ()
-        if len(_known) >= _MOST_KNOWN:
-            _known.clear()
-        _known[line] = tuple(sorted(before - now)[:_NAMED]), tuple(sorted(now - before)[:_NAMED])
-        return _known[line]
+        if len(_remembered) >= _MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[line] = tuple(sorted(before - now)[:_NAMED]), tuple(sorted(now - before)[:_NAMED])
+        return _remembered[line]
 
     def _devices(self, number: int, snapshot: Snapshot | None = None) -> frozenset[str]:
         """Return the devices of a snapshot; none of a deletion."""

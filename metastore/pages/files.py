@@ -37,7 +37,7 @@ _BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 @dataclass(frozen=True, slots=True)
 class FileView:
-    """What a page says about a file.
+    """A file as a page shows it.
 
     Attributes:
         state: `shown`, `empty`, `binary`, `encoding` (an unknown one), `large` (in Git, too large to read), `differs`
@@ -176,7 +176,7 @@ def _decoded(found: _Beginning, encoding: str) -> str | None:
 
 
 def _kind(resource: Resource, path: str) -> str:
-    """Return the usual delimiter of a kind of table; an empty text for a file that is no table."""
+    """Return the usual delimiter of a kind of table; an empty text for a file that is not a table."""
     names = {resource.format.lower(), text_of(resource.member("mediatype")).lower(), path.rpartition(".")[2].lower()}
     if names & {"tsv", "text/tab-separated-values"}:
         return "\t"

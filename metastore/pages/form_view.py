@@ -1,4 +1,4 @@
-"""What the form of a descriptor shows: the fields of the dataset, and one of its resources at a time."""
+"""The fields that the form of a descriptor shows: those of the dataset, and one of its resources at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the address of a list asks for: where its page starts, and days."""
+"""The parameters in the address of a list: where its page starts, and days."""
 
 from __future__ import annotations
 

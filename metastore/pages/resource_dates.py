@@ -16,8 +16,8 @@ from metastore.types import DatasetId, Revision, RevisionId
 #: The revisions that one request looks at.
 _MOST = 100
 #: What is remembered: a revision and its ancestors never change. 50,000 resources take some 10 MB.
-_MOST_KNOWN = 50_000
-_known: dict[RevisionId, dict[str, Revision | None]] = {}
+_MOST_REMEMBERED = 50_000
+_remembered: dict[RevisionId, dict[str, Revision | None]] = {}
 
 
 def last_changes(subject: DatasetId, revision: Revision, descriptor: Mapping[str, Any]) -> dict[str, Revision | None]:
@@ -25,12 +25,12 @@ def last_changes(subject: DatasetId, revision: Revision, descriptor: Mapping[str
 
     A renamed resource was changed by its renaming. A resource that only moved in the list was not changed.
     """
-    if (known := _known.get(revision.id)) is not None:
+    if (known := _remembered.get(revision.id)) is not None:
         return known
     found = _walk(subject, revision, _keyed(descriptor))
-    if sum(map(len, _known.values())) + len(found) > _MOST_KNOWN:
-        _known.clear()
-    _known[revision.id] = found
+    if sum(map(len, _remembered.values())) + len(found) > _MOST_REMEMBERED:
+        _remembered.clear()
+    _remembered[revision.id] = found
     return found
 
 
@@ -54,7 +54,7 @@ def _walk(subject: DatasetId, revision: Revision, current: Mapping[str, Any]) ->
             changed = {key for key in waiting if before.get(key) != current[key]}
             found |= dict.fromkeys(changed, newer)
             waiting -= changed
-            if (known := _known.get(older.id)) is not None:
+            if (known := _remembered.get(older.id)) is not None:
                 return found | {key: known.get(key) for key in waiting}
             newer = older
     return found | dict.fromkeys(waiting, newer)

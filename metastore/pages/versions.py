@@ -15,8 +15,8 @@ _READ = 500
 #: The revisions between two others that a page lists.
 MOST_STEPS = 50
 #: The difference of two revisions never changes. 1,000 grades with their summaries take some 5 MB.
-_MOST_KNOWN = 1_000
-_known: dict[tuple[str, str], tuple[str, str]] = {}
+_MOST_REMEMBERED = 1_000
+_remembered: dict[tuple[str, str], tuple[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +77,13 @@ def _version(subject: DatasetId, tag: Tag, older: Tag | None, *, compared: bool)
 
 
 def _between(subject: DatasetId, old: str, new: str) -> tuple[str, str]:
-    if (known := _known.get((old, new))) is not None:
+    if (known := _remembered.get((old, new))) is not None:
         return known
     try:
         diff = service().store.revision_diff(subject, old, new)
     except MetastoreError:  # one of them is not a descriptor, or is gone; the comparison says which
         return "", ""
-    if len(_known) >= _MOST_KNOWN:
-        _known.clear()
-    _known[old, new] = diff.grade, diff.summary
-    return _known[old, new]
+    if len(_remembered) >= _MOST_REMEMBERED:
+        _remembered.clear()
+    _remembered[old, new] = diff.grade, diff.summary
+    return _remembered[old, new]

@@ -1,4 +1,4 @@
-"""Which of several hosts is the primary: after a failover two of them may take writes, and only one counts."""
+"""Finds the primary among several hosts: after a failover two of them may take writes, and only one counts."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def fields_of(cursor: str | None) -> tuple[str, list[str]]:
     """Return the id of the feed, and one to five numbers, perhaps with a dataset id behind five; None leads nowhere.
 
     Raises:
-        InvalidInput: The text is no cursor.
+        InvalidInput: The text is not a cursor.
     """
     if cursor is None:
         return "", ["0"]
@@ -43,7 +43,7 @@ def moment_of(cursor: str | None) -> datetime | None:
     """Return the moment of a host's cursor; None to begin at the start, as behind a cursor of another feed.
 
     Raises:
-        InvalidInput: The text is no cursor.
+        InvalidInput: The text is not a cursor.
     """
     feed, fields = fields_of(cursor)
     try:

@@ -40,7 +40,7 @@ def with_batch(message: str, batch: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BatchLine:
-    """What a batch does to one dataset.
+    """The change that a batch makes to one dataset.
 
     Attributes:
         dataset_id: The dataset.

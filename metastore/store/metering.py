@@ -12,7 +12,7 @@ from metastore.errors import TooLarge
 
 @dataclass(slots=True)
 class Meter:
-    """What was read so far.
+    """The number of bytes read so far, and its limit.
 
     Attributes:
         most: How many bytes may be read; None for any number.

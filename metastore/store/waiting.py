@@ -25,7 +25,7 @@ _log = logging.getLogger("metastore.storage")
 
 
 def feed(storage: Storage, since: str | None) -> Iterator[FeedEntry]:
-    """Return the newest state of each dataset that was touched. Raises InvalidInput for a text that is no cursor."""
+    """Return the newest state of each dataset that was touched. Raises InvalidInput for a text that is not a cursor."""
     touched = storage.touched(since)
     return (
         FeedEntry(dataset_id, *_newest(storage, dataset_id), cursor)

@@ -186,7 +186,7 @@ def test_some_are_exported(bundle: Run, numi: str) -> None:
         (("update", "NuMI", "--udp", "--user", "eve"), 6, "eve is not an admin of NOvA"),
         (("update", "NuMI", "--collectable"), 6, "NuMI is collectable"),
         (("delete", "NuMI", "--user", "cy"), 6, "cy is not an admin of NOvA"),
-        (("create", "B", "--event", "!", "--group", "NOvA"), 2, "is no event"),
+        (("create", "B", "--event", "!", "--group", "NOvA"), 2, "is not an event"),
         (("create", "B", "--group", "NOvA"), 2, "event is missing"),
         (("create", "B", "--event", "e"), 2, "Missing option '--group'"),
         (("create", "B", "--event", "e", "--group", "Nova", "--user", "ruth"), 2, "no group 'Nova'"),

@@ -753,7 +753,7 @@ def test_an_odd_name_is_refused_everywhere(registry: BundleRegistry) -> None:
     ]
     for call in calls:
         for odd in (*ODD, None, 1):
-            with pytest.raises(InvalidInput, match="is no name"):
+            with pytest.raises(InvalidInput, match="is not a name"):
                 call(odd)
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong around a store, done on purpose; a storage that joins the tables below is held to the same.
+"""Faults around a store, caused on purpose; a storage that joins the tables below is held to the same.
 
 ==========================  ==================================  ===================================================
 what goes wrong             made by                             storages, and their tests

@@ -49,7 +49,7 @@ def test_the_list_of_changes_names_them_too(reader: Reader) -> None:
 def test_lines_behind_many_devices_keep_their_numbers(monkeypatch: pytest.MonkeyPatch, reader: Reader) -> None:
     module = import_module("metastore.pages.changed_devices")
     monkeypatch.setattr(module, "_MOST_READ", 1_000)
-    monkeypatch.setattr(module, "_known", {})
+    monkeypatch.setattr(module, "_remembered", {})
     rows = reader.opens("/bundles/A9/log").soup.select("table.rows tbody tr")
     shown = [" ".join(row.select("td")[-2].get_text().split()) for row in rows]
     assert shown[1:3] == [CHANGES[1], "−1 device"]

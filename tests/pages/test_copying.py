@@ -1,4 +1,4 @@
-"""What scripts add to all pages: copy buttons, and times in the zone of the reader."""
+"""The additions of scripts to all pages: copy buttons, and times in the zone of the reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all pages have in common: the menu, times, badges and icons."""
+"""The common parts of all pages: the menu, times, badges and icons."""
 
 from __future__ import annotations
 

@@ -61,13 +61,13 @@ def test_resources_are_sorted_by_their_last_change(store: Store) -> None:
 
 def test_what_is_too_far_back_is_not_said(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     monkeypatch.setattr(DATES, "_MOST", 1)
-    monkeypatch.setattr(DATES, "_known", {})
+    monkeypatch.setattr(DATES, "_remembered", {})
     shown = changes(reader_of(store).opens("/datasets/vega/all"))
     assert not any("Changed" in line for line in shown.values())
 
 
 def test_the_next_revision_is_compared_only_with_the_one_before(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
-    monkeypatch.setattr(DATES, "_known", {})
+    monkeypatch.setattr(DATES, "_remembered", {})
     reader = reader_of(store)
     reader.opens("/datasets/vega/all")
     store.dataset_patch("vega/all", {"title": "Everything"}, message="Once more")

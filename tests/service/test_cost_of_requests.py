@@ -1,4 +1,4 @@
-"""What one request may cost: two seconds of a processor and 200 MB, for the largest descriptors that are permitted.
+"""The cost of one request: two seconds of a processor and 200 MB, for the largest descriptors that are permitted.
 
 The service runs in a process of its own, and Linux says what each request took there. The short test permits an
 eighth of the usual size, and so of the memory.

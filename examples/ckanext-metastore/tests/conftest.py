@@ -1,4 +1,4 @@
-"""What the tests in CKAN share: run by `make test-ckan`, in CKAN's own environment.
+"""The common parts of the tests in CKAN, run by `make test-ckan`, in CKAN's own environment.
 
 Each test has a store, an organisation and a dataset of its own; CKAN's database is emptied once, since that takes long.
 """

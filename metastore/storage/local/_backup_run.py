@@ -27,8 +27,8 @@ from metastore.types import DatasetId
 #: The prefixes of the datasets of people, and of the store's own.
 _PREFIXES = ("", "_")
 #: How many new datasets are made durable by one sync of the whole file system. That waits for what others write too,
-#: so up to `_FEW` of them are synced file by file.
-_BATCH, _FEW = 1024, 16
+#: so up to `_ONE_BY_ONE` of them are synced file by file.
+_BATCH, _ONE_BY_ONE = 1024, 16
 _TRIES = 10
 _log = logging.getLogger("metastore.storage")
 
@@ -178,7 +178,7 @@ class BackupRun:
         """Make new copies durable, then let them count."""
         if not self._new:
             return
-        many = len(self._new) > _FEW
+        many = len(self._new) > _ONE_BY_ONE
         if many:
             _sync_file_system(self._aside)
         for made, dataset_id in self._new:

@@ -7,6 +7,9 @@
   too, where other programs ignore it.
 * `core.multiPackIndex`: `git multi-pack-index expire` would delete a pack whose objects the index finds in others, and
   the index may be older than our packing, which removes those.
+
+The configuration is parsed here, not by libgit2: every write looks at it, and loading libgit2 takes longer than most
+commands. And `verify` has to know what Git refuses, while libgit2 accepts more.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class _Line(NamedTuple):
 
 
 class Journaled:
-    """What the journal of a source says was changed by a call, and so is no damage. It is read when it is needed.
+    """The changes that the journal of a source records, which are therefore not damage. The journal is read on use.
 
     Args:
         source: The store that is backed up.

@@ -91,11 +91,11 @@ def compact(repository: GitRepository) -> None:
 
 
 def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
-    """Yield what is wrong outside of the datasets: left-over files, unreadable notes, folders that are no datasets."""
+    """Yield what is wrong outside of the datasets: left-over files, unreadable notes, folders that are not datasets."""
     for path in _left_over_of_store(layout, repair=repair):
         yield Damage(os.path.relpath(path, layout.root), "left-over-file", "left by an interrupted write", repair)
     for owner, name, path in layout.unnamed():
-        detail = f"these names are no dataset id, so it is not listed: {_way_to_an_id(path)}"
+        detail = f"these names are not a dataset id, so it is not listed: {_way_to_an_id(path)}"
         yield Damage(f"{owner}/{name}", "not-an-id", detail)
     notes = Notes(layout)
     for dataset_id in notes.ids():
@@ -184,7 +184,7 @@ def _unreadable(storage: GitStorage, dataset_id: DatasetId, inspect: Inspect) ->
 
 
 def _as_long_as_it_stays(repository: GitRepository, damages: Iterator[Damage]) -> Iterator[Damage]:
-    """Yield damages until a repository is moved, purged or replaced: what is missing then is no damage."""
+    """Yield damages until a repository is moved, purged or replaced: what is missing then is not damage."""
     for damage in damages:
         if not repository.is_current():
             raise StorageBusy(f"{repository.path} was moved, purged or replaced meanwhile; try again")

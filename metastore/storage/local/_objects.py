@@ -42,7 +42,7 @@ _LONGEST_HEAD = 64
 _BEGINNING = 512
 _MOST_SQUEEZED = 1032  # how many times shorter zlib can make something
 #: How many objects are read from packs by hand before libgit2 is imported, which takes as long as some 500 reads.
-_FEW = 20
+_BEFORE_LIBGIT2 = 20
 _FASTEST = 1  # a loose object is compressed better when it is packed
 
 
@@ -123,7 +123,7 @@ class ObjectDatabase:
 
         A child that is forked meanwhile would inherit its locks, so a fork waits.
         """
-        if self.by_hand or ("pygit2" not in sys.modules and self._read_by_hand < _FEW):
+        if self.by_hand or ("pygit2" not in sys.modules and self._read_by_hand < _BEFORE_LIBGIT2):
             return None
         try:
             with forks.undisturbed():
@@ -140,7 +140,7 @@ class ObjectDatabase:
             ValueError: It is too large. Some hundred bytes of a pack can hold gigabytes.
         """
         if self._libgit2 is None:
-            import pygit2  # slow to import: see `_FEW`
+            import pygit2  # slow to import: see `_BEFORE_LIBGIT2`
 
             self._libgit2 = pygit2.Odb(), pygit2.OdbBackendPack(f"{self._path}/objects")
             self._libgit2[0].add_backend(self._libgit2[1], 1)  # so that its files are closed with the database

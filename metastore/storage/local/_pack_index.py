@@ -26,7 +26,7 @@ class Row(NamedTuple):
     offset: int
 
 
-class OtherVersion(ValueError):
+class UnsupportedVersion(ValueError):
     """An index is not of version 2, but of version 1, which Git has not written for years, or of a later one."""
 
 
@@ -37,12 +37,12 @@ class PackIndex:
         data: The content of the file, in memory or mapped.
 
     Raises:
-        ValueError: It is damaged or, as `OtherVersion`, of another version.
+        ValueError: It is damaged or, as `UnsupportedVersion`, not of version 2.
     """
 
     def __init__(self, data: bytes | mmap.mmap) -> None:
         if data[: len(_HEADER)] != _HEADER:
-            raise OtherVersion("its index is of another version")
+            raise UnsupportedVersion("its index is not of version 2")
         if len(data) < _IDS_AT:
             raise ValueError("its index is damaged")
         self._data = data
@@ -91,7 +91,7 @@ def read_index(path: str, name: str) -> PackIndex:
 
     Raises:
         FileNotFoundError: It is gone.
-        StorageCorrupt: It is damaged, or of another version.
+        StorageCorrupt: It is damaged, or not of version 2.
     """
     file = f"{path}/objects/pack/{name}.idx"
     data = read_file(file)
@@ -102,7 +102,7 @@ def read_index(path: str, name: str) -> PackIndex:
             return PackIndex(data)
     except ValueError:
         pass
-    raise StorageCorrupt(f"{file} is damaged, or of another version")
+    raise StorageCorrupt(f"{file} is damaged, or not of version 2")
 
 
 def index_content(rows: list[Row], pack_checksum: bytes) -> bytes:

@@ -19,7 +19,7 @@ from metastore.git.delta import apply_delta, result_size
 from metastore.git.objects import GitObject, object_id
 from metastore.git.pack import BY_ID, BY_OFFSET, HEADER, KINDS_BY_NUMBER, read_distance, read_entry_head
 from metastore.os_errors import naming
-from metastore.storage.local._pack_index import OtherVersion, PackIndex
+from metastore.storage.local._pack_index import PackIndex, UnsupportedVersion
 from metastore.storage.local._packs import readable_packs
 
 _CHUNK = 4096
@@ -99,7 +99,7 @@ class Packs:
 
 
 class Foreseen:
-    """What the packs of the repository at a path would unpack to, without unpacking any.
+    """The sizes to which the packs of a repository would unpack, found without unpacking any.
 
     Attributes:
         refused: Packs of which nothing should be read -> the reason, as the end of a sentence.
@@ -115,8 +115,8 @@ class Foreseen:
                 _Pack(f"{path}/objects/pack/{name}").expect_sizes()
             except ObjectTooLarge:
                 self.refused[name] = f"holds an object of more than {reading.LONGEST} bytes"
-            except OtherVersion:
-                self.refused[name] = "has an index of another version: `git index-pack` makes a new one"
+            except UnsupportedVersion:
+                self.refused[name] = "has an index that is not of version 2: `git index-pack` makes a new one"
             except (FileNotFoundError, StorageCorrupt, *_FAULTS):  # reported elsewhere
                 self.is_all = False
 

@@ -23,7 +23,7 @@ _ONLY = f"{FILE} {DESCRIPTOR}\0".encode()
 
 
 class _Threads(threading.local):
-    """What threads cannot share, and what takes as long to make as to use."""
+    """A decompressor for each thread: threads cannot share one, and making one takes as long as using it."""
 
     def __init__(self) -> None:
         self.decompressor = zstandard.ZstdDecompressor()

@@ -1,4 +1,4 @@
-"""What a dataset had before: each text and each value of a facet once, with the period in which it held."""
+"""The former texts and facet values of a dataset, each stored once, with the period in which it held."""
 
 from __future__ import annotations
 

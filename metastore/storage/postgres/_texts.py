@@ -31,7 +31,7 @@ _NO_ID = DatasetId("", "")
 
 
 class Version(NamedTuple):
-    """What the index has of a revision: its time, whether it is a deletion, and its descriptor."""
+    """A revision as the index stores it: its time, whether it is a deletion, and its descriptor."""
 
     since: int
     deleted: bool

@@ -1,4 +1,4 @@
-"""What a write sends to the database: objects and revisions as rows, in arrays."""
+"""Turns the objects and revisions of a write into rows, which go to the database as arrays."""
 
 from __future__ import annotations
 

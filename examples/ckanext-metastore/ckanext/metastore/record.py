@@ -1,4 +1,4 @@
-"""What of a CKAN dataset is recorded, and what of a record CKAN is given back. Knows no CKAN."""
+"""Chooses the parts of a CKAN dataset that are recorded, and those that CKAN gets back. Imports nothing of CKAN."""
 
 from __future__ import annotations
 

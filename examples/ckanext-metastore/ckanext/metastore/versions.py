@@ -264,7 +264,7 @@ class Versions:
 def tag_of(label: str, description: str) -> tuple[str, str]:
     """Return a tag's name and description for what somebody calls a version, such as "Version 1.0".
 
-    A label that is no name of a tag becomes one, `Version-1.0`, and is kept at the beginning of the description.
+    A label that is not the name of a tag becomes one, `Version-1.0`, and is kept at the beginning of the description.
     """
     if is_tag_name(label):
         return label, description
