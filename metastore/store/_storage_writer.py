@@ -31,7 +31,6 @@ from metastore.parse import make_time
 from metastore.storage import retry
 from metastore.store._descriptors import Descriptors, understand
 from metastore.store._journal import Journal
-from metastore.store._undo import Undo
 from metastore.store._versions import Versions
 from metastore.store.base import Store
 from metastore.store.spans import in_the_way
@@ -141,6 +140,8 @@ class StorageWriter(Writer):
         return replace(dataset, revision=self._append(request, compute)[1])
 
     def undo(self, request: ChangeRequest) -> Dataset:
+        from metastore.store._undo import Undo  # few writes undo anything
+
         dataset_id, document, reverted = request.dataset_id, None, None
         last = self._store.revision_read(dataset_id, request.revision)
         since = self._store.revision_read(dataset_id, request.since) if request.since else None
