@@ -1071,6 +1071,28 @@ def test_a_branch_that_was_set_back_and_a_lost_tag_are_brought_back(store: metas
     assert (report.lost, report.kept) == ((), ())
 
 
+@pytest.mark.parametrize("recovered", ["before the move", "after it"])
+def test_what_was_kept_of_a_dataset_follows_it_when_it_moves(
+    recovered: str, store: metastore.MetaStore, target: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    older, newest = list(store.revision_list(CARS))[1].id, store.revision_read(CARS).id
+    backup(git_storage(store), target)
+    (path_of(store, CARS) / "refs/heads/main").write_text(f"{older}\n")
+    (path_of(store, CARS) / "refs/tags/v1").unlink()
+    backup(git_storage(store), target)
+    if recovered == "before the move":
+        brought_back(target, store, CARS)
+    store.dataset_move(CARS, "navy/cars")
+    if recovered == "after it":
+        assert backup(git_storage(store), target).kept == (DatasetId("physics", "cars"),)
+        assert "it was moved to navy/cars, which lacks a part: `metastore recover --as navy/cars`" in caplog.text
+        brought_back(target, store, CARS, "navy/cars")
+    report = backup(git_storage(store), target)
+    assert (report.removed, report.kept, report.lost) == ((DatasetId("physics", "cars"),), (), ())
+    assert metastore.connect(target).revision_read("navy/cars", "v1").id != newest
+    assert metastore.connect(target).revision_read("navy/cars").id == newest
+
+
 def test_a_tag_whose_object_the_backup_lost_is_damage(store: metastore.MetaStore, target: Path) -> None:
     backup(git_storage(store), target)
     tag = store.tag_read(CARS, "v1").id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import threading
@@ -312,6 +313,27 @@ def test_a_pass_continues_behind_each_of_its_entries(tmp_path: Path) -> None:
     later = [(after, each) for after, each in storage.touched(cursor) if each in (ids[5], ids[0], ids[3])]
     assert [each for _, each in later] == [ids[5], ids[0], ids[3]], "oldest change first"
     assert [each for _, each in storage.touched(later[0][0])][-2:] == [ids[0], ids[3]]
+
+
+def test_a_page_of_the_first_pass_opens_only_the_datasets_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it takes no longer where there are a hundred thousand."""
+    store = connect(tmp_path)
+    for number in range(40):
+        store.dataset_create(f"owner{number % 4}/d{number}", {})
+    looked: list[str] = []
+    for name in ("stat", "open", "lstat"):
+        real = getattr(os, name)
+
+        def looking(path: Any, *args: Any, real: Any = real, **options: Any) -> Any:
+            looked.extend(re.findall(r"owner\d/d\d+", str(path)))
+            return real(path, *args, **options)
+
+        monkeypatch.setattr(os, name, looking)
+    page = [str(entry.dataset_id) for entry, _ in zip(connect(tmp_path).changes(), range(5), strict=False)]
+    assert page == ["owner0/d0", "owner0/d12", "owner0/d16", "owner0/d20", "owner0/d24"]
+    assert set(page) <= set(looked) <= {*page, "owner0/d28"}  # whether there is more
 
 
 def test_what_plain_git_changes_is_in_the_feed(tmp_path: Path) -> None:

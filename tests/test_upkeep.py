@@ -21,6 +21,23 @@ def test_verify_says_in_json_how_much_was_read_also_where_all_is_well(run: Run, 
     assert run("verify", "--json").json == {"datasets": 1, "problems": 0, "repaired": 0}
 
 
+def test_every_command_counts_the_same_datasets_and_none_the_journal(run: Run, cars: str) -> None:
+    run("dataset", "create", "physics/boats", "-", *WRITE, stdin=b"{}")
+    run("dataset", "move", "physics/boats", "navy/boats", *WRITE)
+    run("dataset", "create", "physics/old", "-", *WRITE, stdin=b"{}")
+    run("dataset", "delete", "physics/old", *WRITE)
+    assert run("journal").out.count("\n") == 1
+    counts = {
+        "list": len(run("dataset", "list").out.split()) + len(run("dataset", "list", "--deleted").out.split()),
+        "status": sum(run("status", "--json").json[kind] for kind in ("datasets", "deleted")),
+        "verify": run("verify", "--json").json["datasets"],
+        "pack": run("pack", "--json").json["packed"],
+        "backup": run("backup", "kept", "--json").json["datasets"],
+        "restore": run("restore", "kept", "back", "--json").json["datasets"],
+    }
+    assert counts == dict.fromkeys(counts, 3)
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o077], ids=oct)
 def test_a_new_store_and_its_backup_let_no_other_user_in(run: Run, tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)

@@ -15,6 +15,7 @@ from metastore.errors import StorageCorrupt, StorageUnavailable
 from metastore.files.durable import make_folders, random_name, sync_directory, sync_file
 from metastore.files.reading import is_folder
 from metastore.git.cache import Cache
+from metastore.git.reachable import reachable
 from metastore.os_errors import in_words
 from metastore.storage.local._copying import KEPT, Copied, copy_new, copy_onto, lost_references
 from metastore.storage.local._journaled import Journaled
@@ -224,7 +225,12 @@ class BackupRun:
         if os.path.isdir(self._source.path(dataset_id)):
             return
         if not (new_id and self._holds_all(new_id, dataset_id)) and not self._is_purged(dataset_id):
-            self._keep(dataset_id, "it is gone from the source, and was neither moved nor purged")
+            reason = "it is gone from the source, and was neither moved nor purged"
+            if new_id:
+                reason = (
+                    f"it was moved to {new_id}, which lacks a part: `metastore recover --as {new_id}` restores that"
+                )
+            self._keep(dataset_id, reason)
             return
         self._take_away(dataset_id)
 
@@ -259,10 +265,10 @@ class BackupRun:
         """Tell whether the copy at the new id of a moved dataset has all that the copy at the old one has."""
         try:
             new, old = (GitRepository(self._target.path(each), Cache(0), sync=False) for each in (new_id, dataset_id))
-            references = old.references.all()
-            has_kept = any(name.startswith(KEPT) and name not in new.references.all() for name in references)
-            lost = lost_references(old, references, new, new.references.all(), self._journaled)
-            return not has_kept and not any(lost)
+            references, there = old.references.all(), new.references.all()
+            kept = {held for name, held in references.items() if name.startswith(KEPT) and name not in there}
+            lost = lost_references(old, references, new, there, self._journaled)
+            return (not kept or kept <= reachable(new, there.values()).keys()) and not any(lost)
         except (StorageCorrupt, FileNotFoundError):
             return False
 
