@@ -338,7 +338,8 @@ def test_an_index_that_is_deleted_damaged_or_foreign_is_made_again(tmp_path: Pat
     with metastore.connect(url, author=ANN) as store:
         store.dataset_create("physics/ocean", OCEAN)
         assert found(store.dataset_search("salinity")) == ["physics/ocean"]
-    for damage in (lambda: file.unlink(), lambda: file.write_bytes(b"rubbish" * 1000), lambda: _of_another_feed(file)):
+    emptied = partial(_execute, file, "DELETE FROM meta")
+    for damage in (file.unlink, lambda: file.write_bytes(b"rubbish" * 1000), lambda: _of_another_feed(file), emptied):
         damage()
         with metastore.connect(url, author=ANN) as store:
             assert found(store.dataset_search("salinity")) == ["physics/ocean"]
@@ -370,9 +371,13 @@ def _expect_salinity(store: metastore.MetaStore) -> None:
 
 
 def _of_another_feed(file: Path) -> None:
+    _execute(file, "UPDATE meta SET cursor = 'of another feed'")
+    _execute(file, "UPDATE datasets SET title = 'Wrong'")
+
+
+def _execute(file: Path, statement: str) -> None:
     with closing(sqlite3.connect(file)) as database, database:
-        database.execute("UPDATE meta SET cursor = 'of another feed'")
-        database.execute("UPDATE datasets SET title = 'Wrong'")
+        database.execute(statement)
 
 
 def test_what_another_process_or_plain_git_did_is_found(tmp_path: Path) -> None:
@@ -481,6 +486,20 @@ def test_verify_compares_the_index_with_the_store(tmp_path: Path, damage: str) -
         assert list(store.verify()) == []
         assert store.dataset_search("salinity").total == 0
         assert found(store.dataset_search("changed")) == ["physics/ocean"]
+
+
+def test_verify_looks_whether_datasets_are_found_by_their_words(tmp_path: Path) -> None:
+    with local(tmp_path) as store:
+        for number in range(40):
+            words = " ".join(f"w{number * 100 + word}" for word in range(100))
+            store.dataset_create(f"a/d{number}", {"title": "Salt", "description": words})
+        assert store.dataset_search("w3999").total == 1
+    # Without them, SQLite looks for all words in the first page, and its own check finds nothing wrong.
+    _execute(tmp_path / "_metastore" / "search.sqlite", "DELETE FROM now_idx")
+    with local(tmp_path) as store:
+        assert {each.kind for each in store.verify(repair=True)} == {"search-index"}
+        assert list(store.verify()) == []
+        assert store.dataset_search("w3999").total == 1
 
 
 @pytest.mark.parametrize("search_between", [False, True])

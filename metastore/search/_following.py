@@ -17,6 +17,7 @@ from metastore.search._tables import (
     forget,
     id_in,
     lists_of,
+    meta,
     note_unreadable,
     present,
     retire,
@@ -44,7 +45,7 @@ def follow(database: sqlite3.Connection, source: Source, is_over: Callable[[], b
         is_over: Tells after each revision whether to stop. The next call goes on from there.
     """
     while True:
-        (covered,) = database.execute("SELECT cursor FROM meta").fetchone()
+        covered = meta(database, "cursor")
         try:
             if (is_all := _follow_from(database, source, covered, is_over)) is not None:
                 return is_all
@@ -60,7 +61,7 @@ def _follow_from(
     entries = source.changes(covered)
     while batch := _batch(entries):
         with transaction(database):
-            if database.execute("SELECT cursor FROM meta").fetchone()[0] != covered:
+            if meta(database, "cursor") != covered:
                 return None  # another process went on from there
             if covered is not None and _feed(covered) != _feed(batch[0].cursor):
                 empty(database)  # the index came with a copied store, and may contain datasets that the copy lacks
@@ -129,7 +130,7 @@ def forget_findings_of_other_rules(database: sqlite3.Connection, source: Source)
     """Forget the findings of a check if the source now checks by other rules."""
     judge = source.judge()
     with transaction(database):
-        if database.execute("SELECT judge FROM meta").fetchone()[0] != judge:
+        if meta(database, "judge") != judge:
             database.execute("UPDATE datasets SET findings = NULL")
             database.execute("UPDATE meta SET judge = ?", (judge,))
 

@@ -128,6 +128,15 @@ def _title_words(title: str) -> str:
     return " ".join(words_of(title))
 
 
+def meta(database: sqlite3.Connection, column: str) -> str | None:
+    """Return what a column says of the whole index. Raises sqlite3.DatabaseError: it is damaged."""
+    row = database.execute(f"SELECT {column} FROM meta").fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError("the index does not say what it covers")
+    value: str | None = row[0]
+    return value
+
+
 def empty(database: sqlite3.Connection) -> None:
     for index in ("now", "past"):
         database.execute(f"INSERT INTO {index} ({index}) VALUES ('delete-all')")
@@ -275,16 +284,20 @@ def id_in(row: sqlite3.Row) -> DatasetId:
 def rows_of(database: sqlite3.Connection, dataset_id: DatasetId) -> list[tuple[Any, ...]]:
     """Return everything that the index has of a dataset, with its findings, in a form that two indexes can compare."""
     columns = ", ".join(f"t.{facet}" for facet in LISTED)
-    texts = f"""SELECT {columns}, t.findings, t.head, t.changed, t.since, NULL, t.deleted, t.title, w.words, t.digest
-        FROM datasets t LEFT JOIN now_words w USING (id) WHERE t.place = ?
-        UNION ALL SELECT * FROM (SELECT {columns}, NULL, NULL, NULL, t.since, t.until, t.deleted, t.title, w.words, 0
+    is_found = "t.id IN (SELECT rowid FROM now WHERE now MATCH :sought)"  # `integrity-check` passes over lost pages
+    texts = f"""SELECT {columns}, t.findings, {is_found}, t.head, t.changed, t.since,
+        NULL, t.deleted, t.title, w.words, t.digest
+        FROM datasets t LEFT JOIN now_words w USING (id) WHERE t.place = :place
+        UNION ALL SELECT * FROM (SELECT {columns}, NULL, NULL, NULL, NULL, t.since,
+        t.until, t.deleted, t.title, w.words, 0
         FROM datasets d JOIN former t ON t.dataset = d.id LEFT JOIN past_words w ON w.id = t.id
-        WHERE d.place = ? ORDER BY t.id)"""
+        WHERE d.place = :place ORDER BY t.id)"""
     facets = """SELECT l.facet, l.digest, v.facet, v.folded, v.value FROM facet_lists l
         LEFT JOIN facets f ON f.list = l.id LEFT JOIN facet_values v ON v.id = f.value
         WHERE l.id = ? ORDER BY v.folded, v.value"""
     rows = []
-    for row in database.execute(texts, (sort_key(dataset_id),) * 2).fetchall():
+    sought = f'access : "{access_word(dataset_id)}"'
+    for row in database.execute(texts, {"place": sort_key(dataset_id), "sought": sought}).fetchall():
         lists, text = row[: len(LISTED)], row[len(LISTED) :]
         rows.append((*text, *(tuple(map(tuple, database.execute(facets, (number,)))) for number in lists)))
     return rows
