@@ -62,7 +62,7 @@ test:  ## everything that has to hold; says how long it took
 
 .PHONY: others
 others: $(READY)  # all but the unit tests, one by one: as goals of their own they would all come before the longest one
-	@$(MAKE) --no-print-directory -j1 lint types wheel docs hostile
+	@$(MAKE) --no-print-directory -j1 lint types wheel docs hostile DOCS='--tag check'
 
 check: lint types  ## the minute-by-minute loop: lint, types, and the fast half of the tests
 	$(PYTEST) -q -m 'not soak and not slow'
@@ -102,7 +102,7 @@ coverage: $(READY) debian giftless  ## the tests again, counting the lines and b
 	$(PYTEST) -m 'not soak' --cov --cov-report=term:skip-covered
 
 docs html-docs: $(READY)  ## the documentation, in docs/_build/html
-	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky docs docs/_build/html
+	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky $(DOCS) docs docs/_build/html
 	@echo 'documentation: docs/_build/html/index.html'
 
 # Only the page that it is made of is read: that takes a third of the time.

@@ -80,6 +80,9 @@ SLOW = (
 )
 #: Takes a minute by the clock and little else, so it begins first: others run beside it.
 FIRST = "tests/harness/test_beside_git.py::test_nothing_acknowledged_is_lost_while_git_works_beside_writers"
+#: Tests of these files take seconds each. Each worker begins with a share of them, so that none runs when the others
+#: have nothing left to do.
+LONG = ("tests/pages/", "tests/harness/test_kill", "tests/test_postgres_replicas", "tests/hosts/test_emulated_github")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -93,13 +96,32 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.nodeid != FIRST)
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, object, object]:
     for item in items:
         if item.nodeid.startswith(SLOW) or any(
             f"[{name}" in item.name for name in ("github", "gitlab", "gitea", "git+https", "postgres")
         ):
             item.add_marker(pytest.mark.slow)
+    result = yield  # tests that are not asked for go
+    items[:] = shared_out(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    return result
+
+
+def shared_out(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Order the tests so that each worker, which gets the next part of the list, begins with its share of long ones."""
+    parts: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    parts[0] += [item for item in items if item.nodeid == FIRST]
+    files = itertools.groupby((item for item in items if item.nodeid.startswith(LONG)), key=lambda item: item.path)
+    for part, (_, of_file) in zip(itertools.cycle(parts), files, strict=False):
+        part += of_file
+    others = (item for item in items if not item.nodeid.startswith((FIRST, *LONG)))
+    left = len(items)
+    for number, part in enumerate(parts):
+        size = left // (workers - number)  # as xdist shares out, with `--dist worksteal`
+        part += itertools.islice(others, max(0, size - len(part)))
+        left -= size
+    return [*itertools.chain(*parts), *others]
 
 
 @pytest.fixture(scope="session")
