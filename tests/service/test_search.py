@@ -63,6 +63,18 @@ def test_pages_do_not_tell_how_much_is_hidden(app: Any) -> None:
     assert ([hit["id"] for hit in second["hits"]], second["following"]) == (["open/waves"], None)
 
 
+@pytest.mark.parametrize("order", ["relevance", "changed", "id", "title"])
+def test_a_cursor_of_somebody_who_reads_more_tells_nothing_more(app: Any, order: str) -> None:
+    query = f"q=s*&deleted=any&order={order}&limit=1"
+    everything, allowed = ask(app, query, "ds:*:read"), ask(app, query, "ds:open/*:read")
+    while everything["following"]:
+        everything = ask(app, f"{query}&after={everything['following']}", "ds:*:read")
+        for name in ("after", "before"):
+            seen = ask(app, f"{query}&{name}={everything['preceding'] or ''}", "ds:open/*:read")
+            assert "secret" not in str(seen["hits"]) + str(seen["facets"])
+            assert (seen["total"], seen["facets"]) == (allowed["total"], allowed["facets"])
+
+
 def test_who_may_read_nothing_finds_nothing(app: Any) -> None:
     assert ask(app, "q=", "ds:other/*:read") == {
         "hits": [],
