@@ -18,16 +18,15 @@ from metastore.errors import NotFound, StorageCorrupt
 from metastore.forks import ForkSafeLock
 from metastore.index_file import IndexFile
 from metastore.search import _index_queries
+from metastore.search._checking import has_loose_rows, rows_of
 from metastore.search._following import check, follow, forget_findings_of_other_rules, reindex
 from metastore.search._tables import (
     FORMAT,
     SCHEMA,
     add_functions,
     forget,
-    has_loose_rows,
     id_in,
     known_ids,
-    rows_of,
     unreadable_ids,
 )
 from metastore.search.documents import document
