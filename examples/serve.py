@@ -16,16 +16,17 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from bundles import GROUPS, real_bundles
+import sample
 from telling import show, step
 
 import metastore
 from metastore import bundle
 
-CATALOGUE = Path(__file__).parent / "catalogue"
+EXAMPLES = Path(__file__).parent
 PROGRAM = [sys.executable, "-m", "metastore"]
 
 
@@ -40,25 +41,14 @@ def new_database() -> str:
     return url
 
 
-def fill(store: str, groups: Path) -> None:
-    """Store what one can look at: two versions of a dataset, a deleted dataset, and bundles, one of them changed."""
-    with metastore.connect(store, author="Ann Lee <ann@example.org>") as made:
-        for file in sorted(CATALOGUE.glob("*/*/datapackage.json")):
-            name = f"{file.parent.parent.name}/{file.parent.name}"
-            made.dataset_create(name, file.read_bytes(), message="First import")
-        made.tag_create("okfn/compression", "v1", description="As published")
-        described = {"title": "Compressed tables", "licenses": [{"name": "CC0-1.0"}], "keywords": ["gzip", "bzip2"]}
-        made.dataset_patch("okfn/compression", described, author="Bo Ek <bo@example.org>", message="Describe it")
-        made.tag_create("okfn/compression", "v2", description="With a licence")
-        made.dataset_delete("pandas/test-package", message="It is for tests alone")
-    with bundle.connect(store, groups=groups) as registry:
-        registry.bundle_import(real_bundles(), user="carol", comment="As known in public")
-        without = {"remove_devices": ["E:TRTGTD"]}
-        registry.bundle_update("NuMI_Physics_A9", without, user="ann", comment="Its readout is broken")
+def fill(store: str, groups: Path, files: Path) -> None:
+    author = sample.ANN
+    with metastore.connect(store, author=author) as datasets, bundle.connect(store, groups=groups) as registry:
+        sample.fill(datasets, registry, files, datetime.now(UTC))
 
 
 def token(store: str) -> str:
-    granted = ["--user", "ann", "--name", "Ann Lee", "--scope", "ds:*:*", "--bundles", "NOvA:write", "--expires", "1d"]
+    granted = ["--user", "ann", "--name", "Ann Lee", "--scope", "ds:*:*", "--bundles", "*:write", "--expires", "1d"]
     done = subprocess.run(
         [*PROGRAM, "token", *granted, "--store", store], check=True, stdout=subprocess.PIPE, text=True
     )
@@ -74,23 +64,28 @@ def explain(address: str, made: str) -> None:
         [
             "curl --request PATCH $METASTORE_SERVICE/api/v1/datasets/okfn/compression"
             ' --header "Authorization: Bearer $METASTORE_TOKEN"'
-            " --header 'Content-Type: application/merge-patch+json' --data '{\"title\": \"Compressed tables\"}'"
+            " --header 'Content-Type: application/merge-patch+json' --data '{\"title\": \"Tables, compressed\"}'"
         ]
     )
     step("In the browser, paste the token itself under Sign in. Then try:")
-    show(["compare the versions v1 and v2 of okfn/compression", "restore the deleted dataset pandas/test-package"])
+    show(["compare v3.2.2 and v3.3.0 of vega/datasets, and cite one of them"])
+    show(["look into the file of ifbeam/devices, and into the one that v1.0.0 had"])
+    show(["edit okfn/compression, run the PATCH above before you save, and keep both changes"])
+    show(["undo only the change that miscounts, in its description", "restore the deleted dataset pandas/test-package"])
     show(["find out who removed the device E:TRTGTD, and restore that bundle"])
+    show(["replace the device E:TOR860 in both bundles that have it", f"read everything in German: {address}/?lang=de"])
     step("The same and more, in curl, Python and JavaScript:")
-    show([f"bash {CATALOGUE.parent}/service.sh", f"python {CATALOGUE.parent}/service.py"])
-    show([f"node {CATALOGUE.parent}/service.mjs"])
+    show([f"bash {EXAMPLES}/service.sh", f"python {EXAMPLES}/service.py"])
+    show([f"node {EXAMPLES}/service.mjs"])
 
 
 def run(root: Path, store: str) -> None:
     os.environ["METASTORE_KEY_FILE"] = str(root / "token.key")
     groups = root / "groups.conf"
-    groups.write_text(GROUPS)
+    groups.write_text(sample.GROUPS)
     os.environ["METASTORE_GROUPS_FILE"] = str(groups)
-    fill(store, groups)
+    os.environ["METASTORE_LFS_FOLDER"] = str(root / "files" / "{owner}" / "{name}")
+    fill(store, groups, root / "files")
     with (root / "access.log").open("wb") as log:
         server = subprocess.Popen(
             [*PROGRAM, "serve", "--port", "0", "--store", store],

@@ -8,11 +8,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import compose_spec
 import pytest
 import yaml
+
+import metastore
+from metastore import bundle
+from metastore.config import ServiceSettings
+from metastore.web import create_app
 
 from ..serving import Served, behind_nginx, served
 
@@ -54,7 +61,29 @@ def test_the_sample_service_has_something_to_compare_to_restore_and_to_look_up(
         command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL, cwd=tmp_path
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "It answers with 3 datasets" in done.stdout
+    assert "It answers with 4 datasets" in done.stdout
+    folder = tmp_path / "new" / "files" / "ifbeam" / "devices"
+    assert {len(file.read_text().splitlines()) for file in folder.iterdir()} == {50, 49}
+
+
+def test_the_sample_has_a_file_for_each_version_a_move_and_a_mistake_to_undo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    sample = import_module("sample")
+    store = metastore.connect("memory:", author=sample.ANN)
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse(sample.GROUPS))
+    sample.fill(store, registry, tmp_path, datetime(2026, 9, 10, tzinfo=UTC))
+    settings = ServiceSettings(lfs_folder=f"{tmp_path}/{{owner}}/{{name}}")
+    client = create_app(store, bundles=registry, settings=settings).test_client()
+    file = "/datasets/ifbeam/devices?resource=0"
+    assert "<td>E:TRTGTD</td>" in client.get(f"{file}&revision=v1.0.0").text
+    assert "<td>E:TRTGTD</td>" not in (newest := client.get(file).text)
+    assert "<td>E:HRNDIR</td>" in newest
+    assert client.get("/datasets/vega/vega-datasets").location == "/datasets/vega/datasets"
+    mistake = next(each for each in store.revision_list("okfn/compression") if each.message == "Describe the files")
+    mended = store.dataset_undo("okfn/compression", mistake.id).descriptor
+    assert ("description" in mended, mended["licenses"][0]["name"]) == (False, "CC-BY-4.0")
 
 
 def test_nginx_accepts_what_we_ship(service: Served, tmp_path: Path) -> None:
