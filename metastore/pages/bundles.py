@@ -20,6 +20,8 @@ from metastore.service.bundles import registry
 
 bundles = Blueprint("bundles", __name__)
 _ROWS = 50
+#: The columns of the list beside the name; a reader can choose some.
+_COLUMNS = ("event", "ifb_group", "run", "storage", "hosts", "devices", "updated", "user")
 #: The bundles of a list that are counted.
 _COUNTED = 500
 _NEWEST = 6
@@ -42,13 +44,16 @@ def index() -> str:
     wanted = _listing()
     lines = registry().bundle_lines(replace(wanted, limit=_ROWS + 1))
     groups = registry().groups.current().groups
+    chosen = [name for name in _COLUMNS if name in request.args.getlist("columns")]
+    given = parts.given("text", "group", "device", "event", "run", "deleted", "order", "descending")
     return render_template(
         "bundles/index.html",
         lines=lines[:_ROWS],
         total=_total(wanted, len(lines)),
         most=_COUNTED,
         wanted=wanted,
-        given=parts.given("text", "group", "device", "event", "run", "deleted", "order", "descending"),
+        given={**given, "columns": chosen} if 0 < len(chosen) < len(_COLUMNS) else given,
+        shown=chosen or _COLUMNS,
         following=_behind(wanted, lines[_ROWS - 1]) if len(lines) > _ROWS else None,
         groups=dict.fromkeys([*groups, ROOT, *([wanted.group] if wanted.group else [])]),
         why_not=_why_not_new(),

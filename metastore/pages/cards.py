@@ -36,6 +36,7 @@ class Card:
         formats: The formats of its resources.
         revision: The revision that is shown; None if it cannot be read.
         columns: The columns that a search found by their names.
+        resources: The number of its resources.
     """
 
     id: DatasetId
@@ -45,6 +46,7 @@ class Card:
     formats: tuple[str, ...] = ()
     revision: Revision | None = None
     columns: tuple[str, ...] = ()
+    resources: int = 0
 
     @property
     def deleted(self) -> bool:
@@ -83,7 +85,9 @@ def _card(found: Hit | DatasetId, terms: Sequence[Term], column: str | None, *, 
     seen = document(dataset_id, content)
     licences, formats = seen.values["licence"], seen.values["format"]
     columns = _columns(seen.values["field"], terms, column)
-    return Card(dataset_id, _cut(seen.title, _TITLE), _summary(content), licences[:3], formats[:6], shown, columns)
+    summary, number = _described(content)
+    title = _cut(seen.title, _TITLE)
+    return Card(dataset_id, title, summary, licences[:3], formats[:6], shown, columns, number)
 
 
 def _columns(names: Iterable[str], terms: Sequence[Term], column: str | None) -> tuple[str, ...]:
@@ -98,15 +102,15 @@ def _columns(names: Iterable[str], terms: Sequence[Term], column: str | None) ->
     return tuple(islice(found, _COLUMNS))
 
 
-def _summary(content: bytes) -> str:
+def _described(content: bytes) -> tuple[str, int]:
+    """Return the beginning of the description, and the number of resources."""
     try:
-        description = decode(content).get("description")
+        descriptor = decode(content)
     except InvalidInput:
-        return ""
-    if not isinstance(description, str):
-        return ""
-    text = _MARKS.sub("", _LINK.sub(r"\1", description[:4000]))
-    return _cut(text, _SUMMARY)
+        return "", 0
+    description, resources = descriptor.get("description"), descriptor.get("resources")
+    text = _MARKS.sub("", _LINK.sub(r"\1", description[:4000])) if isinstance(description, str) else ""
+    return _cut(text, _SUMMARY), len(resources) if isinstance(resources, list) else 0
 
 
 def _cut(text: str, most: int) -> str:

@@ -36,6 +36,7 @@ def reader() -> Reader:
     [
         ("/datasets?licence=CC0-1.0", ".card h3, .card h2"),
         ("/bundles?group=MINOS&order=devices", ".rows tbody th"),
+        ("/bundles?group=MINOS&columns=event&columns=devices", ".rows tbody th"),
         ("/log?name=B07", ".rows tbody th"),
         ("/datasets/ocean/salt/history?author=Ann", ".timeline li"),
     ],
@@ -55,3 +56,13 @@ def test_the_list_of_bundles_says_how_many_there_are(monkeypatch: pytest.MonkeyP
     assert reader.opens("/bundles?group=MINOS").text("main .total strong") == "1 bundle"
     monkeypatch.setattr(import_module("metastore.pages.bundles"), "_COUNTED", 55)
     assert reader.opens("/bundles").text("main .total strong") == "More than 55 bundles"
+
+
+def test_the_columns_of_the_list_of_bundles_are_chosen_and_kept(reader: Reader) -> None:
+    reader.opens("/bundles?columns=devices&columns=event&columns=secret")
+    assert reader.texts(".rows thead th") == ["Name ↑", "Event", "Devices"]
+    assert reader.texts(".rows tbody tr:first-child > *") == ["B00", "e,1", "1"]
+    assert reader.follows("Devices").texts(".rows thead th") == ["Name", "Event", "Devices ↑"]
+    assert reader.opens("/bundles?columns=event").follows("More bundles").texts(".rows thead th") == ["Name ↑", "Event"]
+    assert reader.sends("Filter", group="NOvA").texts(".rows thead th") == ["Name ↑", "Event"]
+    assert len(reader.opens("/bundles?columns=secret").texts(".rows thead th")) == 9
