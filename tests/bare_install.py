@@ -28,6 +28,7 @@ for name in (
     "swagger-ui/swagger-ui-bundle.js",
     "swagger-ui/NOTICE",
     "licences/licences.json",
+    "licences/open.json",
 ):
     assert (data / name).is_file(), f"{name} is missing from the wheel"
 assert (Path(sys.prefix) / "share/man/man1/metastore.1").is_file(), "the manual page is missing from the wheel"

@@ -411,7 +411,8 @@ def test_a_search_reads_as_many_rows_with_any_text_in_hidden_datasets(dsn: str, 
         assert all(sum(each) <= 50 for each in nothing)
 
 
-HIDDEN = 30
+#: So few that PostgreSQL reads their table as a whole, whatever their texts; of a few more, it depends on their length.
+HIDDEN = 20
 QUERIES: list[tuple[str, dict[str, Any]]] = [
     ("salt", {}),
     ("sal*", {"order": "changed"}),

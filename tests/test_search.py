@@ -159,6 +159,9 @@ def test_a_query_finds_what_has_all_its_terms(shared: Store, query: str, expecte
         ({"field": "la"}, []),
         ({"contributor": "bo ek"}, ["physics/ocean"]),
         ({"contributor": "", "licence": ""}, ["physics/cars"]),
+        ({"openness": "open"}, ["physics/ocean", "weather/rain"]),
+        ({"openness": "none", "owner": "physics"}, ["physics/cars"]),
+        ({"openness": "not-open"}, []),
         ({"changed_since": day(2)}, ["physics/cars", "weather/rain"]),
         ({"changed_since": (day(3)).isoformat()}, ["weather/rain"]),
     ],
@@ -168,11 +171,12 @@ def test_filters_all_have_to_fit(shared: Store, filters: dict[str, Any], expecte
 
 
 def test_facets_count_what_was_found(shared: Store) -> None:
-    results = shared.dataset_search("means", facets=["licence", "owner", "keyword"])
+    results = shared.dataset_search("means", facets=["licence", "owner", "keyword", "openness"])
     assert {name: [(each.value, each.count) for each in counts] for name, counts in results.facets.items()} == {
         "licence": [("CC-BY-4.0", 2)],
         "owner": [("physics", 1), ("weather", 1)],
         "keyword": [("ocean", 1), ("Salt", 1)],
+        "openness": [("open", 2)],
     }
 
 
@@ -234,6 +238,8 @@ def test_the_past_is_found_at_its_time(corpus: Store) -> None:
     assert found(corpus.dataset_search("odbl")) == ["physics/cars"]
     assert found(corpus.dataset_search("ships -buoys", at=day(5))) == ["physics/cars"]
     assert found(corpus.dataset_search(licence="odbl", at=day(4))) == []
+    assert found(corpus.dataset_search(openness="none", at=day(4))) == ["physics/cars"]
+    assert corpus.dataset_search(openness="none", deleted=None).total == 0
     assert found(corpus.dataset_search(at=day(0), order="id")) == []
     assert found(corpus.dataset_search(at=day(1), order="id")) == ["physics/ocean"]
     assert found(corpus.dataset_search("salinity")) == []
@@ -271,6 +277,8 @@ def test_what_is_moved_purged_and_restored_is_followed(corpus: Store) -> None:
         ({"query": "a " * 33}, "at most 32 words"),
         ({"order": "size"}, "order is one of"),
         ({"facets": ["size"]}, "a facet is one of owner, licence"),
+        ({"openness": "closed"}, "openness is one of open, not-open, none, not"),
+        ({"openness": ""}, "openness is one of open, not-open, none"),
         ({"limit": 0}, "limit is a number from 1"),
         ({"after": "x"}, "after is the `following`"),
         ({"at": "yesterday"}, "a time looks like"),

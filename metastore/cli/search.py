@@ -11,6 +11,7 @@ import click
 from metastore.cli.base import App, say
 from metastore.cli.options import TIME, Number, command
 from metastore.cli.output import paint, show
+from metastore.descriptor.openness import OPENNESS
 from metastore.errors import InvalidInput
 from metastore.search.values import FACETS, Hit, Results
 from metastore.wording import spelled
@@ -33,6 +34,7 @@ def _root() -> None:
 @click.option("--resource-format", metavar="TEXT", help="Only with a resource of this format, such as csv.")
 @click.option("--field", help="Only with a field (column) of this name.")
 @click.option("--contributor", help="Only with this contributor.")
+@click.option("--openness", type=click.Choice(OPENNESS), help="Only if all licences are open, one is not, or none.")
 @click.option("--changed-since", type=TIME, metavar="TIME", help="Only datasets that changed then or later.")
 @click.option("--deleted", is_flag=True, help="Search the last descriptors of deleted datasets instead.")
 @click.option("--findings/--no-findings", default=None, help="Only datasets with, or without, findings of the check.")

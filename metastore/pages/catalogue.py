@@ -26,10 +26,11 @@ from metastore.service.guard import identity, listed
 catalogue = Blueprint("catalogue", __name__)
 _CARDS, _BUNDLES = 20, 5
 #: The facets that the page counts, the values of each that it shows at once, and those that it lists at all.
-_SHOWN_FACETS, _SHOWN_VALUES, _LISTED_VALUES = ("owner", "licence", "format", "keyword", "contributor"), 8, 100
+_SHOWN_FACETS = ("owner", "openness", "licence", "format", "keyword", "contributor")
+_SHOWN_VALUES, _LISTED_VALUES = 8, 100
 _FLAGS = ("deleted", "findings")
-#: The filters that an empty value asks for datasets without; the one for columns is a field of the form.
-_EMPTY = tuple(name for name in FACETS if name != "field")
+#: The filters that find datasets without any value if they are empty. A column is typed, and all have an `openness`.
+_EMPTY = tuple(name for name in FACETS if name not in ("field", "openness"))
 _ASKED = ("q", *FACETS, "changed_since", "at", "order", *_FLAGS)
 
 

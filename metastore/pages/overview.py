@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from metastore.descriptor.document import to_line
+from metastore.descriptor.openness import licences_of, openness
 from metastore.pages.languages import gettext as _
 from metastore.pages.languages import later
 
@@ -64,7 +65,7 @@ class Part:
     @property
     def licences(self) -> tuple[Party, ...]:
         """The licences; in old descriptors, the one in `license`."""
-        return _parties(_objects(self._value.get("licenses")) or _objects(self._value.get("license")), "title", "name")
+        return _parties(licences_of(self._value), "title", "name", "id", "type")
 
     @property
     def sources(self) -> tuple[Party, ...]:
@@ -215,6 +216,16 @@ class Overview(Part):
     def version(self) -> str:
         """The version that the descriptor declares, or an empty text."""
         return self._text("version", most=60)
+
+    @property
+    def openness(self) -> str:
+        """Whether the licences are open, as a search says it."""
+        return openness(self._value)
+
+    @property
+    def is_open_apart_from_resources(self) -> bool:
+        """Whether the licences of the dataset itself are open, and one of a resource is not."""
+        return self.openness == "not-open" and openness({"licenses": licences_of(self._value)}) == "open"
 
     @property
     def keywords(self) -> tuple[str, ...]:

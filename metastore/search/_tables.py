@@ -15,7 +15,7 @@ from metastore.search.values import FACETS, sort_key
 from metastore.search.words import words_of, words_of_each
 from metastore.types import DatasetId
 
-FORMAT = 12
+FORMAT = 13
 #: A dataset has its present text, and `former` has those before it. Their columns of facets have numbers of lists of
 #: values; texts with the same values share a list, so that they are counted together. NULL stands for no values.
 #: The words are stored once, compressed: FTS5 reads them through the views when a text leaves an index, or is verified.
@@ -26,14 +26,14 @@ CREATE TABLE datasets (
     id INTEGER PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL, place TEXT NOT NULL UNIQUE, head TEXT NOT NULL,
     changed INTEGER NOT NULL, since INTEGER NOT NULL, deleted INTEGER NOT NULL, title TEXT NOT NULL,
     digest BLOB NOT NULL, findings INTEGER,
-    licence INTEGER, keyword INTEGER, format INTEGER, field INTEGER, contributor INTEGER
+    licence INTEGER, keyword INTEGER, format INTEGER, field INTEGER, contributor INTEGER, openness INTEGER
 );
 CREATE INDEX datasets_changed ON datasets (-changed, place);
 CREATE TABLE unreadable (place TEXT PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL);
 CREATE TABLE former (
     id INTEGER PRIMARY KEY, dataset INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL,
     deleted INTEGER NOT NULL, title TEXT NOT NULL,
-    licence INTEGER, keyword INTEGER, format INTEGER, field INTEGER, contributor INTEGER
+    licence INTEGER, keyword INTEGER, format INTEGER, field INTEGER, contributor INTEGER, openness INTEGER
 );
 CREATE INDEX former_of_dataset ON former (dataset);
 CREATE TABLE facet_values (
@@ -183,7 +183,7 @@ def retire(database: sqlite3.Connection, dataset: int, text: Text, *, until: int
         return
     number = _next(database, "id", "former")
     values = (number, dataset, text.since, until, text.deleted, text.title, *text.lists)
-    database.execute("INSERT INTO former VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    database.execute(f"INSERT INTO former VALUES ({', '.join('?' * len(values))})", values)
     _add_words(database, "past", number, text)
 
 
@@ -223,8 +223,10 @@ def _add_list(database: sqlite3.Connection, facet: int, digest: bytes, values: I
     for folded, value in values:
         key = (facet, folded, value)
         database.execute("INSERT OR IGNORE INTO facet_values (facet, folded, value) VALUES (?, ?, ?)", key)
-        add = "INSERT INTO facets SELECT ?, id FROM facet_values WHERE facet = ? AND folded = ? AND value = ?"
-        database.execute(add, (number, *key))
+        query = "SELECT id FROM facet_values WHERE facet = ? AND folded = ? AND value = ?"
+        value_id = database.execute(query, key).fetchone()[0]
+        # For INSERT … SELECT, SQLite would make a savepoint, and FTS5 a segment each time.
+        database.execute("INSERT INTO facets VALUES (?, ?)", (number, value_id))
     return number
 
 

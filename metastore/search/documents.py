@@ -8,6 +8,7 @@ from posixpath import splitext
 from typing import Any
 
 from metastore.descriptor.document import decode
+from metastore.descriptor.openness import licences_of, openness
 from metastore.errors import InvalidInput
 from metastore.search.words import GAP, Term, fold, words_of, words_of_each
 from metastore.types import DatasetId
@@ -119,16 +120,14 @@ def _add_texts(value: Any, texts: list[str]) -> None:
 def _values(descriptor: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     resources = _objects(descriptor.get("resources"))
     fields = [field for each in resources for field in _objects(_member(each.get("schema"), "fields"))]
-    licences = [
-        *_objects(descriptor.get("licenses")),
-        *(x for each in resources for x in _objects(each.get("licenses"))),
-    ]
+    licences = [licence for each in (descriptor, *resources) for licence in licences_of(each)]
     return {
-        "licence": _unique(_first(each, "name", "title", "path") for each in licences),
+        "licence": _unique(_first(each, "name", "title", "path", "id", "type", "url") for each in licences),
         "keyword": _unique(_items(descriptor.get("keywords"))),
         "format": _unique(_format(each) for each in resources),
         "field": _unique(field.get("name") for field in fields),
         "contributor": _unique(_first(each, "title", "name") for each in _objects(descriptor.get("contributors"))),
+        "openness": (openness(descriptor),),
     }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
+from metastore.descriptor.openness import OPENNESS
 from metastore.errors import InvalidInput
 from metastore.parse import AnyTime, make_time, parse_limit
 from metastore.phrase import Phrase
@@ -18,7 +19,7 @@ from metastore.wording import shortened
 
 Order = Literal["relevance", "changed", "id", "title"]
 #: The facets by which datasets can be filtered and counted.
-FACETS = ("owner", "licence", "keyword", "format", "field", "contributor")
+FACETS = ("owner", "licence", "keyword", "format", "field", "contributor", "openness")
 #: The largest total that is counted.
 MOST_COUNTED = 10_000
 #: The most unreadable datasets that results name.
@@ -220,6 +221,8 @@ def _check_words(query: str, filters: dict[str, str], order: str, facets: Sequen
         if not isinstance(text, str):
             raise InvalidInput(f"{name} is text, not {type(text).__name__}")
     _expect_one_of(get_args(Order), Phrase("order"), order)
+    if "openness" in filters:
+        _expect_one_of(OPENNESS, Phrase("openness"), fold(filters["openness"]))
     for facet in facets:
         _expect_one_of(FACETS, Phrase("a facet"), facet)
     if limit is None or parse_limit(limit) is None or not 1 <= limit <= _MOST_HITS:

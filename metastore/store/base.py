@@ -204,6 +204,7 @@ class Store(ABC):
         format: str | None = None,
         field: str | None = None,
         contributor: str | None = None,
+        openness: str | None = None,
         changed_since: AnyTime | None = None,
         deleted: bool | None = False,
         findings: bool | None = None,
@@ -230,13 +231,17 @@ class Store(ABC):
             format: Only datasets with a resource of this format.
             field: Only datasets with a field of this name in a table schema.
             contributor: Only datasets with this contributor.
+            openness: Only datasets whose licences are all `open`; `not-open`: one of them is not on the list of open
+                licences; `none`: the dataset, or one of its resources, has no licence. The list is the one of the Open
+                Definition and the Open Source Definition, as in CKAN.
             changed_since: Only datasets whose newest revision was made then or later. Not together with `at`.
             deleted: False for live datasets, True for deleted ones (by their last descriptor), None for both.
             findings: True for the datasets with findings of a check, False for the others. Not together with `at`.
             at: Search the datasets as they were at this moment.
             order: `relevance`, `changed` (newest first), `id` or `title`. Of more than 10,000 datasets found, those
                 that changed last come first by relevance, too.
-            facets: What to count the results by: any of owner, licence, keyword, format, field, contributor.
+            facets: What to count the results by: any of owner, licence, keyword, format, field, contributor,
+                openness.
             after: The `following` cursor of the previous page.
             before: The `preceding` cursor of the next page.
             limit: The largest number of hits, at most 1000.
@@ -246,7 +251,7 @@ class Store(ABC):
             InvalidInput: The query cannot be parsed, and the message says where; or an argument is malformed.
         """
         filters = {"owner": owner, "licence": licence, "keyword": keyword, "format": format, "field": field}
-        filters["contributor"] = contributor
+        filters |= {"contributor": contributor, "openness": openness}
         times: dict[str, Any] = {"changed_since": changed_since, "at": at}
         page: dict[str, Any] = {"order": order, "facets": facets, "after": after, "before": before, "limit": limit}
         page["summary"] = summary

@@ -45,6 +45,25 @@ def test_words_and_filters_find_and_their_address_can_be_shared(client: FlaskCli
     assert "Remove the filter Licence: CC0-1.0" in chosen
 
 
+def test_datasets_whose_licence_is_not_open_or_missing_are_a_choice_and_say_so_themselves(client: FlaskClient) -> None:
+    store = client.application.extensions["metastore"].store
+    store.dataset_create("ocean/fish", {"title": "Fish", "licenses": [{"name": "CC-BY-NC-4.0"}]})
+    page = client.get("/datasets?order=changed").text
+    for words, title in (("Open licence", "Salt"), ("Not open", "Fish"), ("No licence", "Waves of the sea")):
+        choice = re.search(rf'<a rel="nofollow" href="([^"]*)">{words}</a> <small>1</small>', page)
+        assert choice
+        chosen = client.get("/datasets" + unescape(choice[1])).text
+        assert titles(chosen) == [title]
+        assert f"Remove the filter Openness: {words}" in chosen
+        address = re.search(r'<h3><a href="([^"]*)"', chosen)
+        assert address
+        assert re.search(rf'Licence <a class="badge [^>]*>{words}</a></dt>', client.get(address[1]).text)
+    assert client.get("/datasets?openness=closed").status_code == 400
+    resource = {"name": "a", "path": "a.csv", "licenses": [{"name": "CC-BY-NC-4.0"}]}
+    store.dataset_patch("ocean/salt", {"resources": [resource]})
+    assert ">Not all open</a></dt>" in client.get("/datasets/ocean/salt").text
+
+
 def test_a_snippet_is_text_and_marks_what_was_asked_for(client: FlaskClient) -> None:
     page = client.get("/search?q=ice").text
     assert "&lt;b&gt;sea&lt;/b&gt; &amp;" in page
@@ -85,7 +104,7 @@ def test_a_card_says_what_a_dataset_is(catalogue: FlaskClient) -> None:
     assert (
         re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", card)))
         .strip()
-        .startswith("Salt ocean /salt The sea is salty. Is it? CC0-1.0 csv just now · Setup · As measured")
+        .startswith("Salt ocean /salt The sea is salty. Is it? CC0-1.0 csv 1 resource just now · Setup · As measured")
     )
     assert "Setup · As measured" in card
 
@@ -250,6 +269,8 @@ def ten(request: pytest.FixtureRequest) -> FlaskClient:
         ("contributor=Bo+Ek", ["Person"]),
         ("changed_since=2026-03-01T00:00:00Z&order=changed", ["Present"]),
         ("licence=", ["Field", "Person", "Present", "Word"]),
+        ("openness=none", ["Field", "Person", "Present", "Word"]),
+        ("openness=open", ["Licence"]),
         ("findings=true", ["Licence", "Person", "Present"]),
         ("deleted=true&q=", ["Gone"]),
         ("q=CC-BY&at=2026-03-01T00:00:00Z&order=id", ["Licence", "Past"]),

@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS dataset_text (
     format text[] COLLATE "C",
     field text[] COLLATE "C",
     contributor text[] COLLATE "C",
+    openness text[] COLLATE "C",
     spelled jsonb,
     PRIMARY KEY (dataset, since)
 );
@@ -97,7 +98,8 @@ BEGIN
 END $$;
 
 CREATE INDEX IF NOT EXISTS dataset_text_now ON dataset_text
-    USING gin (metastore_dataset_words(id_words, words), access, licence, keyword, format, field, contributor) WHERE until IS NULL;
+    USING gin (metastore_dataset_words(id_words, words), access, licence, keyword, format, field, contributor, openness)
+    WHERE until IS NULL;
 CREATE INDEX IF NOT EXISTS dataset_text_former ON dataset_text USING gin (access) WHERE until IS NOT NULL;
 CREATE INDEX IF NOT EXISTS dataset_text_changed ON dataset_text ((-changed)) WHERE until IS NULL;
 CREATE INDEX IF NOT EXISTS dataset_span_terms ON dataset_span
@@ -110,14 +112,14 @@ BEGIN
         SELECT btrim(words) FROM unnest(string_to_array(text ->> 'words', E' \x1e')) AS words WHERE words <> ''
         UNION
         SELECT E'\x1f' || facet || '=' || value || coalesce(E'\x1f' || (text #>> ARRAY['spelled', facet, value]), '')
-        FROM unnest('{licence,keyword,format,field,contributor}'::text[]) AS facet,
+        FROM unnest('{licence,keyword,format,field,contributor,openness}'::text[]) AS facet,
             jsonb_array_elements_text(text -> facet) AS value
     ), '{}'), '{""}');
 END $$;
 
 -- The facets that a dataset had at a moment, in the form of `dataset_text`.
 CREATE OR REPLACE FUNCTION metastore_dataset_facets(wanted bigint, moment bigint, OUT licence text[], OUT keyword text[],
-    OUT format text[], OUT field text[], OUT contributor text[], OUT spelled jsonb) LANGUAGE sql STABLE AS $$
+    OUT format text[], OUT field text[], OUT contributor text[], OUT openness text[], OUT spelled jsonb) LANGUAGE sql STABLE AS $$
     WITH held AS (
         SELECT p.parts[1] AS facet, p.parts[2] AS value, p.parts[3] AS written
         FROM dataset_span AS s, unnest(s.items) AS i,
@@ -126,7 +128,7 @@ CREATE OR REPLACE FUNCTION metastore_dataset_facets(wanted bigint, moment bigint
     )
     SELECT array_agg(value) FILTER (WHERE facet = 'licence'), array_agg(value) FILTER (WHERE facet = 'keyword'),
         array_agg(value) FILTER (WHERE facet = 'format'), array_agg(value) FILTER (WHERE facet = 'field'),
-        array_agg(value) FILTER (WHERE facet = 'contributor'),
+        array_agg(value) FILTER (WHERE facet = 'contributor'), array_agg(value) FILTER (WHERE facet = 'openness'),
         (SELECT jsonb_object_agg(facet, values) FROM (
             SELECT facet, jsonb_object_agg(value, written) AS values FROM held WHERE written IS NOT NULL GROUP BY facet
         ) AS by_facet)
@@ -195,7 +197,7 @@ BEGIN
         DELETE FROM dataset_text AS t WHERE t.dataset = here AND t.since >= cut;
         -- Texts follow each other, so only the last one can reach beyond `cut`.
         UPDATE dataset_text AS t SET until = cut, licence = NULL, keyword = NULL, format = NULL, field = NULL,
-            contributor = NULL, spelled = NULL, findings = NULL, words = CASE WHEN t.title IS NULL THEN ''
+            contributor = NULL, openness = NULL, spelled = NULL, findings = NULL, words = CASE WHEN t.title IS NULL THEN ''
             ELSE split_part(t.words, E'\x1e', 1) || E'\x1e' END
         WHERE t.dataset = here AND t.since = (SELECT max(l.since) FROM dataset_text AS l WHERE l.dataset = here)
             AND (t.until > cut) IS NOT FALSE;
@@ -206,13 +208,13 @@ BEGIN
     SELECT here, s.since, s.until, now_access, s.items
     FROM jsonb_to_recordset(texts) AS s (since bigint, until bigint, items text[]) WHERE s.items IS NOT NULL;
     INSERT INTO dataset_text (dataset, since, until, changed, deleted, blob, title, id_words, words, access, licence, keyword,
-        format, field, contributor, spelled)
+        format, field, contributor, openness, spelled)
     SELECT here, t.since, t.until, t.changed, t.deleted, decode(t.blob, 'hex'), t.title,
         metastore_dataset_id_words(wanted_owner, wanted_name, t.title IS NOT NULL), t.words, now_access, t.licence, t.keyword,
-        t.format, t.field, t.contributor, t.spelled
+        t.format, t.field, t.contributor, t.openness, t.spelled
     FROM jsonb_to_recordset(texts) AS t(
         since bigint, until bigint, changed bigint, deleted boolean, blob text, title text, words text, licence text[],
-        keyword text[], format text[], field text[], contributor text[], spelled jsonb
+        keyword text[], format text[], field text[], contributor text[], openness text[], spelled jsonb
     ) WHERE t.words IS NOT NULL;
     RETURN true;
 END $$;
