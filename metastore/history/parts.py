@@ -134,15 +134,19 @@ def _position(step: str) -> int:
     return int(step) if len(step) <= _MOST_DIGITS else sys.maxsize
 
 
+def item_names(items: list[Any]) -> list[str]:
+    """Return the steps that lead to the items of a list: by their names if they have names, else by their positions."""
+    keyed = named_lists(items)
+    return [f"={name}" for name in keyed[0]] if keyed else [str(number) for number in range(len(items))]
+
+
 def by_names(document: Any, part: Part) -> Part:
     """Replace positions in lists by the names of the items, if they have names."""
     steps = []
     for step in part:
-        keyed = named_lists(document) if isinstance(document, list) else None
-        if keyed and step.isdecimal() and _position(step) < len(document):
-            steps.append(f"={list(keyed[0])[_position(step)]}")
-        else:
-            steps.append(step)
+        if isinstance(document, list) and step.isdecimal() and _position(step) < len(document):
+            step = item_names(document)[_position(step)]
+        steps.append(step)
         document = _step(document, step)
     return tuple(steps)
 

@@ -13,7 +13,7 @@ from flask import Blueprint, render_template, request
 
 from metastore.descriptor.document import load
 from metastore.errors import NotFound
-from metastore.history.parts import Part, RevisionFilter, by_names, parse_part, pointer
+from metastore.history.parts import Part, RevisionFilter, by_names, item_names, parse_part, pointer
 from metastore.pages import activity, formatting
 from metastore.pages.datasets import can, readable_id
 from metastore.pages.events import Event, events_of, woven
@@ -135,13 +135,13 @@ def _parts(descriptor: Any, chosen: Part | None) -> list[tuple[str, str, bool]]:
         return []
     named = by_names(descriptor, chosen) if chosen is not None else None
     given = descriptor.get("resources")
-    resources: Iterable[Part] = ()
-    if isinstance(given, list):
-        resources = (("resources", str(number)) for number in range(len(given)))
-    members: Iterable[Part] = ((key,) for key in descriptor if key != "resources")
+    items = given if isinstance(given, list) else []
+    names = item_names(items) if named is not None else map(str, range(len(items)))  # named once: there may be many
+    resources = [(("resources", str(number)), ("resources", name)) for number, name in enumerate(islice(names, _PARTS))]
+    members = [((key,), (key,)) for key in descriptor if key != "resources"]
     rows = [
-        (pointer(part), _in_words(descriptor, part, pointer(part)), by_names(descriptor, part) == named)
-        for part in islice((*members, *resources), _PARTS)
+        (pointer(part), _in_words(descriptor, part, pointer(part)), own == named)
+        for part, own in (*members, *resources)[:_PARTS]
     ]
     if chosen and not any(is_chosen for *_part, is_chosen in rows):
         rows.insert(0, (pointer(chosen), _in_words(descriptor, chosen, pointer(chosen)), True))

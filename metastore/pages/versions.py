@@ -7,8 +7,8 @@ from itertools import islice, zip_longest
 
 from metastore.errors import MetastoreError
 from metastore.service.context import service
-from metastore.store.metering import metered
-from metastore.store.summaries import PAGE_BYTES
+from metastore.store.metering import Meter, metered
+from metastore.store.summaries import MOST_SECONDS, PAGE_BYTES
 from metastore.types import DatasetId, Revision, Tag
 
 _READ = 500
@@ -49,9 +49,7 @@ def versions_of(subject: DatasetId, most: int, *, compared: bool) -> tuple[list[
     )
     pairs = islice(zip_longest(tags, tags[1:]), most)
     with metered() as meter:
-        versions = [
-            _version(subject, tag, older, compared=compared and meter.spent <= PAGE_BYTES) for tag, older in pairs
-        ]
+        versions = [_version(subject, tag, older, compared=compared and not _is_spent(meter)) for tag, older in pairs]
     return versions, len(tags)
 
 
@@ -67,6 +65,10 @@ def steps_between(subject: DatasetId, old: Revision, new: Revision) -> list[Revi
             return steps
         steps.append(revision)
     return steps if len(steps) > MOST_STEPS else []
+
+
+def _is_spent(meter: Meter) -> bool:
+    return meter.spent > PAGE_BYTES or meter.seconds > MOST_SECONDS
 
 
 def _version(subject: DatasetId, tag: Tag, older: Tag | None, *, compared: bool) -> Version:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from metastore.errors import TooLarge
 
@@ -17,10 +18,17 @@ class Meter:
     Attributes:
         most: How many bytes may be read; None for any number.
         spent: How many bytes of descriptors were read.
+        began: When, in seconds of this thread's processor time.
     """
 
     most: int | None = None
     spent: int = 0
+    began: float = field(default_factory=lambda: time.thread_time())
+
+    @property
+    def seconds(self) -> float:
+        """The seconds of a processor that this thread has used so far."""
+        return time.thread_time() - self.began
 
     def add(self, size: int) -> None:
         """Count a descriptor that was read. Raises TooLarge: it is too much."""

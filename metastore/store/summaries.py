@@ -11,6 +11,8 @@ from metastore.types import FeedEntry, Revision
 
 #: How many bytes of descriptors a page of a list reads, beside those of its last item.
 PAGE_BYTES = 8 * 1024 * 1024
+#: The seconds of a processor after which a list compares no further descriptors.
+MOST_SECONDS = 1.0
 #: How many revisions are summed up in one request, which reads two descriptors each.
 MOST_SUMMARIES = 100
 #: What is said of a revision once a list has read enough.
@@ -29,7 +31,7 @@ def changed_by(store: Store, dataset_id: AnyId, revision: Revision) -> str:
 
 def summed_up(store: Store, dataset_id: AnyId, revision: Revision | str, meter: Meter) -> str:
     """Return the changes of a revision in a list, or a remark if the list has read enough already."""
-    if meter.spent > PAGE_BYTES:
+    if meter.spent > PAGE_BYTES or meter.seconds > MOST_SECONDS:
         return _NOT_COMPARED
     try:
         known = revision if isinstance(revision, Revision) else store.revision_read(dataset_id, revision)

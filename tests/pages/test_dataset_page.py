@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from html import unescape
@@ -12,6 +13,7 @@ from flask.testing import FlaskClient
 
 import metastore
 from metastore.auth.tokens import Verifier
+from metastore.history import parts
 from metastore.pages.formatting import sentence
 from metastore.store.base import Store
 from metastore.web import create_app
@@ -265,6 +267,36 @@ def test_lists_read_a_bounded_amount_of_descriptors(
     history = words(client.get(f"{PATH}/history?changes=true").text)
     assert ("version changed" in history, history.count("not compared here")) == (True, 3)
     assert words(client.get(PATH).text).count("version changed") == 1
+
+
+def test_a_list_compares_no_further_descriptors_after_a_second(
+    store: Store, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists of 40,000 items in another order take most of a second each, though they are small."""
+    store.dataset_create("ocean/salt", {"title": "Salt"})
+    for number in range(4):
+        store.dataset_patch("ocean/salt", {"version": str(number)})
+        store.tag_create("ocean/salt", f"v{number}")
+    passed = itertools.count()
+    monkeypatch.setattr("metastore.store.metering.time.thread_time", lambda: 0.4 * next(passed))
+    for address in (f"{PATH}/history?changes=true", f"/api/v1{PATH}/revisions?summary=true"):
+        said = words(client.get(address).text)
+        assert (said.count("version changed") + said.count("version added"), said.count("not compared here")) == (2, 3)
+    assert words(client.get(PATH).text).count("version changed") == 2
+
+
+def test_the_parts_to_choose_from_are_named_once(
+    store: Store, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resources = [{"name": f"r{number}", "path": "a.csv"} for number in range(150)]
+    store.dataset_create("ocean/salt", {"resources": resources})
+    named, original = list[object](), parts.named_lists
+    monkeypatch.setattr(parts, "named_lists", lambda *of: named.append(len(of[0])) or original(*of))
+    for path in ("/resources/=r140", "/resources/140"):
+        named.clear()
+        shown = client.get(f"{PATH}/history", query_string={"path": path}).text
+        assert re.findall(r'<option value="([^"]*)" selected', shown) == ["/resources/140"]
+        assert len(named) < 10
 
 
 def test_where_values_come_from_is_refused_in_words_where_it_takes_too_much(
