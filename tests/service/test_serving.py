@@ -63,6 +63,13 @@ def test_the_start_says_where_who_may_and_how_to_get_in(service: Served) -> None
     assert service.token not in said
 
 
+def test_no_answer_names_the_version_of_what_serves(service: Served) -> None:
+    for path in ("/", "/healthz", "/nowhere", CARS):
+        headers = service.ask(path).headers
+        assert headers["Server"] == "gunicorn"
+        assert not {"x-powered-by", "via"} & {name.lower() for name in headers}
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
