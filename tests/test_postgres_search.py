@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 
 import metastore
 from metastore.errors import PermissionDenied
-from metastore.postgres.connection import Connection
+from metastore.postgres.connection import Connection, prepare
 from metastore.postgres.roles import set_up_roles
 from metastore.search.values import Readable, Wanted
 from metastore.storage.copy import copy
@@ -154,6 +154,14 @@ def test_what_successive_texts_share_is_stored_once(store: metastore.MetaStore, 
 
 
 SPANS = "SELECT since, until, access, ARRAY(SELECT unnest(items) ORDER BY 1) FROM dataset_span ORDER BY 1, 2, 4"
+
+
+def test_a_search_has_memory_for_very_many_matches_whatever_the_server_gives(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("SELECT set_config('work_mem', '1MB', false)")
+        assert connection.execute("SHOW work_mem").fetchone() == ("1MB",)
+        prepare(connection)
+        assert connection.execute("SHOW work_mem").fetchone() == ("64MB",)
 
 
 def test_a_write_that_is_refused_is_not_found(store: metastore.MetaStore) -> None:
