@@ -14,6 +14,7 @@ import pytest
 from metastore import MetaStore
 from metastore.errors import DatasetMoved, OutcomeUnknown, RevisionNotFound
 from metastore.git.objects import blob_id
+from metastore.parse import parse_dataset_id
 from metastore.postgres.connection import Connection
 from metastore.search.values import Wanted
 from metastore.storage.postgres import _indexing, _queries, _search_queries
@@ -105,6 +106,7 @@ def _read(store: MetaStore) -> None:
     newest = store.revision_read(CARS)
     store.dataset_read(CARS, at_least=newest)
     store.dataset_read(CARS, newest.id[:8])
+    assert store.storage.size(parse_dataset_id(CARS), newest.id, "c") == 3_000_000
     oldest = store.revision_list(CARS)[-1]
     store.tag_create(CARS, "v0", oldest)
     assert store.revision_read(CARS, "v0") == oldest
