@@ -220,11 +220,18 @@ def _refuse_other_files(path: str) -> None:
     """Refuse a link or a pipe in place of the file: the tables of another program's file would be dropped.
 
     Raises:
-        sqlite3.DatabaseError: It is not an ordinary file.
+        sqlite3.DatabaseError: It is not an ordinary file, or the system does not say what it is.
     """
-    with suppress(FileNotFoundError):
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise sqlite3.DatabaseError("it is not an ordinary file")
+    try:
+        is_ordinary = stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        unusable = sqlite3.OperationalError(str(error))
+        unusable.sqlite_errorname = "SQLITE_CANTOPEN"  # so that the file stays
+        raise unusable from error
+    if not is_ordinary:
+        raise sqlite3.DatabaseError("it is not an ordinary file")
 
 
 def _definitions(database: sqlite3.Connection) -> list[tuple[str, str]]:

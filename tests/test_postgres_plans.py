@@ -92,7 +92,8 @@ def _write(store: MetaStore) -> None:
     small = os.urandom(100)
     large = {"a": small, "b": os.urandom(3_000_000), "c": os.urandom(3_000_000)}  # too much for one statement
     second = storage.append(CARS, large, change(), parent=first.id)
-    storage.append(CARS, {"d": blob_id(small)}, change(), parent=second.id)
+    third = storage.append(CARS, {"d": blob_id(small)}, change(), parent=second.id)
+    assert storage.size(CARS, third.id, "d") == len(small)
     tag = store.tag_create(CARS, "v1")
     store.tag_update(CARS, "v1", new_name="v2", expected=tag)
     store.tag_delete(CARS, "v2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -357,6 +358,22 @@ def test_an_index_that_sqlite_says_at_once_is_busy_is_asked_again(index: Path) -
     file = IndexFile(str(index), "CREATE TABLE x (y)", 1)
     assert file.ask(question) == 7
     file.close()
+
+
+def test_an_index_that_the_system_does_not_show_is_kept_in_memory(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = os.lstat
+
+    def lstat(path: str) -> os.stat_result:
+        if path == str(index):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return shown(path)
+
+    index.write_bytes(b"stays")
+    monkeypatch.setattr(os, "lstat", lstat)
+    file = IndexFile(str(index), "CREATE TABLE x (y)", 1)
+    assert file.ask(lambda database: database.execute("SELECT count(*) FROM x").fetchone()[0]) == 0
+    assert file.path is None
+    assert index.read_bytes() == b"stays"
 
 
 def test_an_index_with_other_content_is_rebuilt(history: BundleRegistry, index: Path) -> None:

@@ -175,7 +175,7 @@ ZEROS = "0" * 40
         (b"0003", "not made of Git's packets"),
         (b"ffffcommand=fetch", "not made of Git's packets"),
         (lines("want"), "not made of Git's packets"),
-        (lines("want x", ""), "no request of version 2"),
+        (lines("want x", ""), "not a request of version 2"),
         (lines("command=fetch", "object-format=sha256", ""), "SHA-1"),
     ],
 )
