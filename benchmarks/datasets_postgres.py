@@ -26,7 +26,7 @@ from metastore.storage.postgres.storage import PostgresStorage
 from metastore.types import Author, Change, DatasetId
 from tests.bundle.postgres_server import migrated_database
 
-_WRITERS = 8
+WRITERS = 8
 #: Calls something again and again for the time of a measurement, with a number that counts up.
 Repeat = Callable[[Callable[[int], object]], None]
 _WHO = Author("Ann Lee", "ann@example.org")
@@ -77,16 +77,16 @@ def _writes(dsn: str, seconds: float) -> Iterator[Row]:
         ("create", _create, _create_bare, 0.5),
         ("update, a dataset each", _update, _update_bare, 0.5),
     ):
-        say(f"{what}, {_WRITERS} writers")
-        values = [_rate(work, dsn, seconds) for work in (ours, theirs)]
+        say(f"{what}, {WRITERS} writers")
+        values = [rate(work, dsn, seconds) for work in (ours, theirs)]
         other = "the same statements alone"
-        title = f"{what}, {_WRITERS} processes"
+        title = f"{what}, {WRITERS} processes"
         yield Row(title, values[0], other, values[1], unit="changes/s", more_is_better=True, target=target)
     say("one dataset")
     storage = PostgresStorage(dsn)
     storage.create(DatasetId("one", "d0"), {_FILE: _small(0)}, _change())
-    landed = _rate(_patch_one, dsn, seconds)
-    yield Row(f"update one dataset, {_WRITERS} processes", landed, unit="changes/s", more_is_better=True, target=200)
+    landed = rate(_patch_one, dsn, seconds)
+    yield Row(f"update one dataset, {WRITERS} processes", landed, unit="changes/s", more_is_better=True, target=200)
     storage.close()
 
 
@@ -99,10 +99,10 @@ def _small(number: int) -> bytes:
     return _start() + b', "number": %d}' % number
 
 
-def _rate(work: Callable[[str, int, Repeat], None], dsn: str, seconds: float) -> float:
+def rate(work: Callable[[str, int, Repeat], None], dsn: str, seconds: float) -> float:
     """Return how many calls a second all processes made together."""
     context = multiprocessing.get_context("fork")  # a storage can be used after a fork, and nothing is imported again
-    pipes = [context.Pipe() for _ in range(_WRITERS)]
+    pipes = [context.Pipe() for _ in range(WRITERS)]
     processes = [
         context.Process(target=_run, args=(work, dsn, number, seconds, theirs))
         for number, (_, theirs) in enumerate(pipes)

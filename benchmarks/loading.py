@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -19,42 +20,58 @@ from metastore.storage.postgres._packing import Row as Packed
 from metastore.types import Change, DatasetId
 
 _BATCH, _NEWS = 500, 10_000
+_NEWS_OF_COPIES = 10
 _TABLES = {
     "dataset": "pk, owner, name, head, n, deleted",
     "dataset_revision": "dataset, n, id, tree, blob, rest",
     "dataset_object": "dataset, id, kind, packed, base, data",
     "dataset_change": "attempt, owner, name, action, after",
 }
-#: Copy the rows of the datasets up to a key, which is moved by so many.
+#: What copies are made of: the rows of the first datasets.
+_FIRST = {
+    "first_dataset": "SELECT * FROM dataset",
+    "first_object": "SELECT * FROM dataset_object",
+    "first_revision": "SELECT * FROM dataset_revision",
+    "first_change": """SELECT d.pk AS dataset, h.* FROM dataset AS d
+    JOIN dataset_change AS h ON h.owner = d.owner AND h.name = d.name""",
+    "first_text": "SELECT * FROM dataset_text",
+    "first_span": "SELECT * FROM dataset_span",
+}
+_COPY = "LATERAL (SELECT {} + %(far)s) AS c (pk), LATERAL (SELECT {{owner}}, {{name}}) AS i (owner, name)"
+#: Copy those rows; the keys are moved by so many.
 _COPIES = (
-    """INSERT INTO dataset (pk, owner, name, head, n, deleted) OVERRIDING SYSTEM VALUE
-    SELECT c.pk, {owner}, {name}, t.head, t.n, t.deleted FROM dataset AS t, LATERAL (SELECT t.pk + %(far)s) AS c (pk)
-    WHERE t.pk <= %(last)s ORDER BY t.pk""",
-    """INSERT INTO dataset_object SELECT dataset + %(far)s, id, kind, packed, base, data FROM dataset_object
-    WHERE dataset <= %(last)s ORDER BY dataset""",
-    """INSERT INTO dataset_revision SELECT dataset + %(far)s, n, id, tree, blob, rest FROM dataset_revision
-    WHERE dataset <= %(last)s ORDER BY dataset, n""",
-    """INSERT INTO dataset_change (attempt, owner, name, action, after)
+    f"""INSERT INTO dataset (pk, owner, name, head, n, deleted) OVERRIDING SYSTEM VALUE
+    SELECT c.pk, i.owner, i.name, t.head, t.n, t.deleted FROM first_dataset AS t, {_COPY.format("t.pk")}
+    ORDER BY t.pk""",
+    """INSERT INTO dataset_object SELECT dataset + %(far)s, id, kind, packed, base, data FROM first_object
+    ORDER BY dataset""",
+    """INSERT INTO dataset_revision SELECT dataset + %(far)s, n, id, tree, blob, rest FROM first_revision
+    ORDER BY dataset, n""",
+    f"""INSERT INTO dataset_change (attempt, owner, name, action, after)
     SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7' || left(e.hex, 3)
-        || '8' || right(e.hex, 15))::uuid, c.owner, c.name, h.action, h.after
-    FROM first_changes AS h JOIN dataset AS c ON c.pk = h.dataset + %(far)s,
+        || '8' || right(e.hex, 15))::uuid, i.owner, i.name, h.action, h.after
+    FROM first_change AS h, {_COPY.format("h.dataset")},
     LATERAL (SELECT md5(h.pos::text || random()::text)) AS e (hex) ORDER BY h.pos""",
-    """INSERT INTO dataset_text SELECT n.* FROM dataset_text AS t JOIN dataset AS c ON c.pk = t.dataset + %(far)s,
+    f"""INSERT INTO dataset_text SELECT n.* FROM first_text AS t, {_COPY.format("t.dataset")},
     LATERAL jsonb_populate_record(t, jsonb_build_object(
-        'dataset', c.pk, 'access', ARRAY[c.owner, c.owner || '/' || c.name],
-        'id_words', metastore_dataset_id_words(c.owner, c.name, t.title IS NOT NULL))) AS n
-    WHERE t.dataset <= %(last)s ORDER BY t.dataset""",
-    """INSERT INTO dataset_span SELECT n.* FROM dataset_span AS t JOIN dataset AS c ON c.pk = t.dataset + %(far)s,
+        'dataset', c.pk, 'access', ARRAY[i.owner, i.owner || '/' || i.name],
+        'id_words', metastore_dataset_id_words(i.owner, i.name, t.title IS NOT NULL))) AS n ORDER BY t.dataset""",
+    f"""INSERT INTO dataset_span SELECT n.* FROM first_span AS t, {_COPY.format("t.dataset")},
     LATERAL jsonb_populate_record(t, jsonb_build_object(
-        'dataset', c.pk, 'access', ARRAY[c.owner, c.owner || '/' || c.name])) AS n
-    WHERE t.dataset <= %(last)s ORDER BY t.dataset""",
+        'dataset', c.pk, 'access', ARRAY[i.owner, i.owner || '/' || i.name])) AS n ORDER BY t.dataset""",
 )
-#: The changes of the datasets that are copied. No index finds them by their dataset.
-_FIRST_CHANGES = """CREATE TEMPORARY TABLE first_changes AS SELECT d.pk AS dataset, h.* FROM dataset AS d
-    JOIN dataset_change AS h ON h.owner = d.owner AND h.name = d.name"""
-#: The indexes of words, which are faster made at the end.
-_INVERTED = """SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()
-    AND tablename ~ '^dataset_(text|span)$' AND indexdef LIKE '%USING gin%'"""
+#: How to drop each index of the tables of datasets, and how to make it: at the end, in a fraction of the time.
+_INDEXES = """SELECT x.indexrelid::regclass::text,
+    CASE WHEN k.oid IS NULL THEN format('DROP INDEX %s', x.indexrelid::regclass)
+        ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', t.relname, k.conname) END,
+    CASE WHEN k.oid IS NULL THEN pg_get_indexdef(x.indexrelid)
+        ELSE format('ALTER TABLE %s ADD CONSTRAINT %I %s', t.relname, k.conname, pg_get_constraintdef(k.oid)) END
+FROM pg_index AS x JOIN pg_class AS t ON t.oid = x.indrelid
+LEFT JOIN pg_constraint AS k ON k.conindid = x.indexrelid AND k.contype IN ('p', 'u')
+WHERE t.relnamespace = current_schema()::regnamespace AND t.relname ~ '^dataset(_|$)' AND t.relkind = 'r'
+ORDER BY x.indrelid"""
+#: For each session that makes an index.
+_MEMORY = "SET maintenance_work_mem = '1GB'"
 _KEYS = "SELECT setval(pg_get_serial_sequence('dataset', 'pk'), (SELECT max(pk) FROM dataset))"
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -86,38 +103,62 @@ def load(connection: psycopg.Connection[Any], histories: Iterable[History], seco
 
 
 def multiply(
-    connection: psycopg.Connection[Any], *, owner: str, name: str, templates: int, count: int, seconds: float
+    dsn: str, *, owner: str, name: str, templates: int, count: int, seconds: float, sessions: int = 2
 ) -> tuple[int, float]:
     """Load copies of the datasets that there are, under ids of their own, until the time is over.
 
+    The tables have no indexes meanwhile. Those are made afterwards, which the time does not limit.
+
     Args:
-        connection: The database, with datasets and their search index.
+        dsn: The database, with datasets and their search index.
         owner: The owner of a copy, in SQL, from its key `c.pk`.
         name: Its name.
         templates: How many datasets there are; the first has the key 1.
         count: How many there are to be, a multiple of that.
-        seconds: The longest time.
+        seconds: The longest time to copy.
+        sessions: How many sessions of the server copy, and make indexes, at the same time.
 
     Returns:
         How many there are, and the seconds.
     """
-    start, done = time.monotonic(), templates
-    inverted = connection.execute(_INVERTED.encode()).fetchall()
-    connection.execute(_FIRST_CHANGES.encode())
-    for index, _ in inverted:
-        connection.execute(f"DROP INDEX {index}".encode())
-    while done < count and time.monotonic() - start < seconds:
-        with connection.transaction():
-            for statement in _COPIES:
-                filled = statement.replace("{owner}", owner).replace("{name}", name)
-                connection.execute(filled.encode(), {"far": done, "last": templates})
-        done += templates
+    start = time.monotonic()
+    with psycopg.connect(dsn, autocommit=True) as connection, ThreadPoolExecutor(sessions) as pool:
+        indexes = connection.execute(_INDEXES.encode()).fetchall()
+        for table, query in _FIRST.items():
+            connection.execute(f"CREATE UNLOGGED TABLE {table} AS {query}".encode())
+        for _, drop, _ in indexes:
+            connection.execute(drop.encode())
+        statements = [each.replace("{owner}", owner).replace("{name}", name).encode() for each in _COPIES]
+        places = iter(range(templates, count, templates))
+        copied = [pool.submit(_copy, dsn, statements, places, start + seconds) for _ in range(sessions)]
+        done = templates + templates * sum(each.result() for each in copied)
         say(f"{done:,} datasets in {time.monotonic() - start:.0f} s")
-    for index, definition in inverted:
-        say(f"making the index {index}")
-        connection.execute(definition.encode())
-    connection.execute(_KEYS.encode())
+        for made in [pool.submit(_make_index, dsn, name, make) for name, _, make in indexes]:
+            made.result()
+        connection.execute(f"DROP TABLE {', '.join(_FIRST)}".encode())
+        connection.execute(_KEYS.encode())
     return done, time.monotonic() - start
+
+
+def _copy(dsn: str, statements: Iterable[bytes], places: Iterator[int], end: float) -> int:
+    """Copy the first datasets to places until there are no more, or until the time is over. Returns how often."""
+    done = 0
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        while time.monotonic() < end and (far := next(places, None)) is not None:
+            with connection.transaction():
+                for statement in statements:
+                    connection.execute(statement, {"far": far})
+            done += 1
+            if done % _NEWS_OF_COPIES == 0:
+                say(f"copied up to the key {far:,}")
+    return done
+
+
+def _make_index(dsn: str, name: str, make: str) -> None:
+    say(f"making the index {name}")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(_MEMORY.encode())
+        connection.execute(make.encode())
 
 
 def _add(rows: Rows, pk: int, history: History) -> None:

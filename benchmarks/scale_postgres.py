@@ -3,29 +3,35 @@
     python benchmarks/scale_postgres.py --datasets 1000000 --revisions 10 --seconds 3600
 
 Loading stops after `--seconds`; the table says how many datasets there are. The rows of the first ones, `--templates`,
-are made as the library makes them; the others are copies of them in SQL, under ids of their own. Without `--dsn`, a
-throw-away server is started. The server has to be on this machine, with Linux: the CPU of its session is counted too.
+are made as the library makes them; the others are copies of them in SQL, under ids of their own. Their indexes are made
+at the end, and so have fuller pages than in a database that grew. Without `--dsn`, a throw-away server is started. The
+server has to be on this machine, with Linux: the CPU of its session is counted too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # when it is started as a file
+os.environ.setdefault("TMPDIR", tempfile.gettempdir())  # the tests, whose server this is, else take a folder in memory
 
 import metastore
+from benchmarks.datasets_postgres import WRITERS, Repeat, rate
 from benchmarks.loading import History, load, multiply
 from benchmarks.search import Catalogue
 from benchmarks.table import Note, Row, printed, say
@@ -44,10 +50,11 @@ _SIZE = f"""SELECT sum(pg_total_relation_size(oid)) FROM pg_class
     WHERE {_TABLES} AND relkind = 'r' AND relname !~ '^dataset_(text|span)'"""
 _SIZES = f"""SELECT relname, pg_relation_size(oid) + coalesce(pg_total_relation_size(nullif(reltoastrelid, 0)), 0)
     AS size FROM pg_class WHERE {_TABLES} AND relkind IN ('r', 'i') AND relpages > 99 ORDER BY size DESC"""
-_PLACES = """SELECT xid::text, pos FROM (SELECT xid, pos FROM dataset_change ORDER BY random() LIMIT 1000) AS place
+_PLACES = """SELECT xid::text, pos
+    FROM (SELECT xid, pos FROM dataset_change TABLESAMPLE SYSTEM (2) ORDER BY random() LIMIT 1000) AS place
     UNION ALL (SELECT xid::text, pos FROM dataset_change ORDER BY dataset_change.xid DESC, pos DESC LIMIT 1)"""
-_BLOAT = """SELECT pg_table_size('dataset'), n_dead_tup, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables
-    WHERE relname = 'dataset'"""
+_STATE = """SELECT t.relname, pg_table_size(t.relid), n_dead_tup, n_tup_upd, n_tup_hot_upd, seq_scan
+    FROM pg_stat_user_tables AS t WHERE relname ~ '^dataset(_|$)' AND relname <> 'dataset_feed' ORDER BY relname"""
 
 
 def main() -> None:
@@ -56,8 +63,8 @@ def main() -> None:
     parser.add_argument("--revisions", type=int, default=10, help="of each dataset")
     parser.add_argument("--templates", type=int, default=5_000, help="how many datasets differ in their content")
     parser.add_argument("--bytes", type=int, default=1_000, help="of each descriptor, about")
-    parser.add_argument("--updates", type=int, default=10_000, help="made afterwards, one by one")
-    parser.add_argument("--seconds", type=float, default=600, help="the longest time to load, and to update")
+    parser.add_argument("--seconds", type=float, default=600, help="the longest time to load")
+    parser.add_argument("--updating", type=float, default=60, help="how many seconds eight processes update afterwards")
     parser.add_argument("--without-search", action="store_true", help="load nothing into the search index")
     parser.add_argument("--dsn", help="an empty database")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
@@ -78,7 +85,7 @@ def measured(dsn: str, options: argparse.Namespace) -> Iterator[Row | Note]:
         connection.execute("VACUUM ANALYZE")
         identity = {"owner": OWNER, "name": NAME}
         count, more = multiply(
-            connection, **identity, templates=templates, count=options.datasets, seconds=options.seconds - took
+            dsn, **identity, templates=templates, count=options.datasets, seconds=options.seconds - took
         )
         say("VACUUM ANALYZE")
         connection.execute("VACUUM ANALYZE")
@@ -86,10 +93,13 @@ def measured(dsn: str, options: argparse.Namespace) -> Iterator[Row | Note]:
         beside = _size(connection) / count - len(_descriptor(0, 0, options.bytes))
         yield Row("bytes a dataset beside its newest descriptor", beside, target=2_500, unit="B")
         yield from _sizes(connection, count)
+        loaded = _state(connection)
         yield from _pages(dsn, count)
         if not options.without_search:
             yield from _searches(dsn)
         yield from _updates(dsn, connection, count, options)
+        scans = {name: table.scans - loaded[name].scans for name, table in _state(connection).items()}
+        yield Note(f"Since then, tables were read from end to end so often: {scans}.")
 
 
 def histories(options: argparse.Namespace) -> Iterator[History]:
@@ -204,30 +214,52 @@ def _cpu(call: Callable[[], object], session: Path) -> float:
 def _updates(
     dsn: str, connection: psycopg.Connection[Any], count: int, options: argparse.Namespace
 ) -> Iterator[Row | Note]:
-    """Update random datasets, and look how much room the table of heads takes then."""
-    storage, chance = PostgresStorage(dsn), random.Random(2)
-    before = _size_of_heads(connection)
-    end, done = time.monotonic() + options.seconds, 0
+    """Update random datasets, and look how much room the tables take then, and what was read from end to end."""
+    before = _state(connection)
     say("updates")
-    while done < options.updates and time.monotonic() < end:
-        number = chance.randrange(count)
+    done = rate(partial(_update_any, count=count, size=options.bytes), dsn, options.updating)
+    yield Row(f"updates, {WRITERS} processes", done, unit="changes/s", more_is_better=True, target=1_000)
+    after = _state(connection)
+    updates = after["dataset"].updates - before["dataset"].updates
+    start = time.monotonic()
+    connection.execute("VACUUM")
+    yield Row(f"VACUUM after {updates:,} updates", time.monotonic() - start)
+    for name, table in _state(connection).items():
+        if after[name].updates > before[name].updates:
+            was = before[name].size / 1e6
+            yield Row(f"{name} then", table.size / 1e6, "before", was, target=2, unit="MB")
+            made, hot = after[name].updates - before[name].updates, after[name].hot - before[name].hot
+            dead = f"{after[name].dead:,} dead rows before VACUUM, {table.dead:,} after it"
+            yield Note(f"{name}: {made:,} updates of a row, {hot:,} without a new entry in an index (HOT); {dead}.")
+
+
+class _Table(NamedTuple):
+    """The size of a table without its indexes in bytes, and what PostgreSQL counts."""
+
+    size: int
+    dead: int
+    updates: int
+    hot: int
+    scans: int
+
+
+def _state(connection: psycopg.Connection[Any]) -> dict[str, _Table]:
+    connection.execute("SELECT pg_stat_clear_snapshot()")
+    return {name: _Table(*row) for name, *row in connection.execute(_STATE.encode()).fetchall()}
+
+
+def _update_any(dsn: str, writer: int, repeat: Repeat, *, count: int, size: int) -> None:
+    """Update random datasets, which are this writer's alone."""
+    storage, chance = PostgresStorage(dsn), random.Random(writer)
+
+    def update(edit: int) -> None:
+        number = chance.randrange(writer, count, WRITERS)
         head = storage.resolve(dataset_id(number), None)
         change = Change(_AUTHOR, "Another", datetime.now(UTC))
-        storage.append(
-            dataset_id(number), {_FILE: _descriptor(number, 100 + done, options.bytes)}, change, parent=head.id
-        )
-        done += 1
+        storage.append(dataset_id(number), {_FILE: _descriptor(number, 100 + edit, size)}, change, parent=head.id)
+
+    repeat(update)
     storage.close()
-    connection.execute("VACUUM")
-    connection.execute("SELECT pg_stat_clear_snapshot()")
-    row = connection.execute(_BLOAT.encode()).fetchone() or (0, 0, 0, 0)
-    yield Row(f"table of heads after {done:,} updates", row[0] / 1e6, "before", before / 1e6, target=2, unit="MB")
-    yield Note(f"Of {row[2]:,} updates of a head, {row[3]:,} needed no new entry in an index (HOT).")
-
-
-def _size_of_heads(connection: psycopg.Connection[Any]) -> int:
-    row = connection.execute("SELECT pg_table_size('dataset')").fetchone()
-    return int(row[0]) if row else 0
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ from .bundle.postgres_server import migrated_database
 #: Spans are divided in another way if an index is made at once; `verify` looks at what they say.
 _TABLES = b"dataset", b"dataset_revision", b"dataset_object", b"dataset_change", b"dataset_text"
 _ROWS = b"SELECT (to_jsonb(t) - %s::text[])::text FROM {} AS t"
+_INDEXES = b"""SELECT x.tablename, x.indexdef, pg_get_constraintdef(k.oid) FROM pg_indexes AS x
+    LEFT JOIN pg_constraint AS k ON k.conname = x.indexname AND k.conrelid = x.tablename::regclass
+    WHERE x.schemaname = current_schema()"""
 _OF_WRITES = ["xid", "pos", "attempt", "recorded"]
 _BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -59,8 +62,9 @@ def test_rows_that_are_loaded_are_those_that_a_storage_writes() -> None:
                 connection.execute("TRUNCATE dataset_text")
                 store.dataset_search("x")
             identity = {"owner": scale_postgres.OWNER, "name": scale_postgres.NAME}
-            assert multiply(connection, **identity, templates=2, count=6, seconds=60)[0] == 6
+            assert multiply(loaded, **identity, templates=2, count=6, seconds=60)[0] == 6
         assert _rows(loaded) == _rows(written)
+        assert _indexes(loaded) == _indexes(written)
         with metastore.MetaStore(PostgresStorage(loaded)) as store:
             assert list(store.verify()) == []
 
@@ -79,3 +83,9 @@ def _rows(dsn: str) -> dict[bytes, list[tuple[str]]]:
     """Return all rows of the tables of datasets, as JSON, without what differs from one write to the next."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         return {table: sorted(connection.execute(_ROWS.replace(b"{}", table), (_OF_WRITES,))) for table in _TABLES}
+
+
+def _indexes(dsn: str) -> list[tuple[str, str, str | None]]:
+    """Return all indexes, and the constraints that they are of, in SQL."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        return sorted(connection.execute(_INDEXES), key=str)
