@@ -24,6 +24,7 @@ from metastore.search.values import Readable, Wanted
 from metastore.storage.copy import copy
 from metastore.storage.memory import MemoryStorage
 from metastore.storage.postgres import _queries, _search_queries, _texts
+from metastore.storage.postgres._spans import FOREVER
 from metastore.storage.postgres.storage import PostgresStorage
 from metastore.types import DatasetId
 
@@ -162,6 +163,17 @@ def test_a_search_has_memory_for_very_many_matches_whatever_the_server_gives(dsn
         assert connection.execute("SHOW work_mem").fetchone() == ("1MB",)
         prepare(connection)
         assert connection.execute("SHOW work_mem").fetchone() == ("64MB",)
+
+
+def test_a_further_change_in_the_same_second_ends_only_what_it_changes(store: metastore.MetaStore, dsn: str) -> None:
+    for number, title in enumerate(["Sugar", "Pepper", "Thyme", "Pepper"]):
+        write = store.dataset_update if number else store.dataset_create
+        write("a/b", OCEAN | {"title": title}, at=day(min(number, 1)))
+    first, second = (int(day(number).timestamp()) for number in (0, 1))
+    spans = typed(dsn, "SELECT since, until, cardinality(items) > 1, items[1] FROM dataset_span ORDER BY 1, 2, 4")
+    assert [span[:3] for span in spans] == [(first, second, False), (first, FOREVER, True), (second, FOREVER, False)]
+    assert (spans[0][3], spans[2][3]) == ("sugar", "pepper")
+    assert list(store.verify()) == []
 
 
 def test_a_write_that_is_refused_is_not_found(store: metastore.MetaStore) -> None:

@@ -118,11 +118,10 @@ CREATE OR REPLACE FUNCTION metastore_dataset_write(
     this uuid, wanted_owner text, wanted_name text, place bigint, parent bytea,
     ids bytea[], kinds text[], packs boolean[], bases bytea[], datas bytea[],
     revisions bytea[], trees bytea[], blobs bytea[], rests bytea[],
-    OUT outcome text, OUT actual bytea
+    OUT outcome text, OUT actual bytea, OUT here bigint
 ) LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     total integer := cardinality(revisions);
-    here bigint;
     number integer;
     -- The tree of a deletion: the file `DELETED` alone.
     gone boolean := trees[total] = '\xe1e373936dd87c8e09b394e831ec4a1f90778fa4'::bytea;

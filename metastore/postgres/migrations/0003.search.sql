@@ -135,78 +135,108 @@ CREATE OR REPLACE FUNCTION metastore_dataset_facets(wanted bigint, moment bigint
     FROM held
 $$;
 
--- End items of a dataset at a moment. If it has no spans yet, its present text becomes some.
+-- End items of a dataset at a moment; those that began then were never there.
 CREATE OR REPLACE FUNCTION metastore_dataset_end(wanted bigint, moment bigint, ended text[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     forever CONSTANT bigint := 9223372036854775807;
     held record;
 BEGIN
-    INSERT INTO dataset_span (dataset, since, until, access, items)
-    SELECT wanted, t.since, CASE WHEN i = ANY (ended) THEN moment ELSE forever END, t.access, array_agg(i)
-    FROM dataset_text AS t, unnest(metastore_dataset_items(to_jsonb(t))) AS i
-    WHERE t.dataset = wanted AND t.until IS NULL AND NOT EXISTS (SELECT FROM dataset_span AS s WHERE s.dataset = wanted)
-    GROUP BY t.since, t.access, i = ANY (ended);
-    IF FOUND OR ended = '{}' THEN
-        RETURN;
-    END IF;
     -- The lock on the dataset keeps others away from its spans.
     FOR held IN
         SELECT s.ctid AS place, s.since, s.access, s.items FROM dataset_span AS s
         WHERE s.dataset = wanted AND s.until = forever AND s.items && ended
     LOOP
-        IF held.items <@ ended THEN
+        IF held.items <@ ended AND held.since < moment THEN
             UPDATE dataset_span SET until = moment WHERE ctid = held.place;
         ELSE
             DELETE FROM dataset_span WHERE ctid = held.place;
             INSERT INTO dataset_span (dataset, since, until, access, items)
             SELECT wanted, held.since, CASE WHEN i = ANY (ended) THEN moment ELSE forever END, held.access, array_agg(i)
-            FROM unnest(held.items) AS i GROUP BY i = ANY (ended);
+            FROM unnest(held.items) AS i WHERE held.since < moment OR i <> ALL (ended) GROUP BY i = ANY (ended);
         END IF;
     END LOOP;
 END $$;
 
--- Add texts to the index, if `head` is the newest revision of the dataset. They take the place of all texts from `cut` on; NULL
--- leaves those as they are. `texts` has texts, new spans, and before them the items that end; if it says nothing of those,
--- all end at `cut`. Without texts, the present one is still that of the newest revision. `now` is the time of that.
+-- The same for a dataset that has no spans yet: its present text becomes some.
+CREATE OR REPLACE FUNCTION metastore_dataset_first_end(wanted bigint, moment bigint, ended text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO dataset_span (dataset, since, until, access, items)
+    SELECT wanted, t.since, CASE WHEN i = ANY (ended) THEN moment ELSE 9223372036854775807 END, t.access, array_agg(i)
+    FROM dataset_text AS t, unnest(metastore_dataset_items(to_jsonb(t))) AS i
+    WHERE t.dataset = wanted AND t.until IS NULL AND (t.since < moment OR i <> ALL (ended))
+    GROUP BY t.since, t.access, i = ANY (ended);
+END $$;
+
+-- Add texts to the index of a dataset that the caller has written (`place`), else of that whose newest revision is `head`.
+-- They take the place of all texts from `cut` on; NULL leaves those as they are. `texts` has texts, new spans, and before
+-- them the items that end; if it says nothing of those, all end at `cut`. Without texts, the present one is still that of
+-- the newest revision. `now` is the time of that. A statement takes longer to begin than to find nothing to do, so those
+-- that have nothing to do are left out.
 CREATE OR REPLACE FUNCTION metastore_dataset_index(
-    wanted_owner text, wanted_name text, head bytea, cut bigint, texts jsonb, now bigint
+    wanted_owner text, wanted_name text, place bigint, head bytea, cut bigint, texts jsonb, now bigint
 ) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET enable_seqscan = off  -- it is planned while the index is empty, and the plan is kept while it grows
 AS $$
 DECLARE
-    here bigint;
+    here bigint := place;
     now_access text[] := ARRAY[wanted_owner, wanted_owner || '/' || wanted_name];
+    says_what_ends boolean := texts -> 0 ? 'ended';
+    has_spans boolean;
+    change record;
+    last bigint;
 BEGIN
     IF texts IS NULL THEN
         RETURN false;
     END IF;
-    SELECT d.pk INTO here FROM dataset AS d
-    WHERE d.owner = wanted_owner AND d.name = wanted_name AND d.head = metastore_dataset_index.head FOR NO KEY UPDATE;
     IF here IS NULL THEN
-        RETURN false;
+        SELECT d.pk INTO here FROM dataset AS d
+        WHERE d.owner = wanted_owner AND d.name = wanted_name AND d.head = metastore_dataset_index.head FOR NO KEY UPDATE;
+        IF here IS NULL THEN
+            RETURN false;
+        END IF;
     END IF;
-    PERFORM metastore_dataset_end(here, e.until, e.ended)
-    FROM ROWS FROM (jsonb_to_recordset(texts) AS (until bigint, ended text[])) WITH ORDINALITY AS e (until, ended, at)
-    WHERE e.ended IS NOT NULL ORDER BY e.at;
+    IF says_what_ends THEN
+        has_spans := EXISTS (SELECT FROM dataset_span AS s WHERE s.dataset = here);
+        FOR change IN
+            SELECT e.until, e.ended
+            FROM ROWS FROM (jsonb_to_recordset(texts) AS (until bigint, ended text[])) WITH ORDINALITY AS e (until, ended, at)
+            WHERE e.ended <> '{}' OR (e.ended IS NOT NULL AND NOT has_spans) ORDER BY e.at
+        LOOP
+            IF has_spans THEN
+                PERFORM metastore_dataset_end(here, change.until, change.ended);
+            ELSE
+                PERFORM metastore_dataset_first_end(here, change.until, change.ended);
+                has_spans := true;
+            END IF;
+        END LOOP;
+    END IF;
     IF cut IS NOT NULL THEN
-        IF NOT texts -> 0 ? 'ended' THEN
+        IF NOT says_what_ends THEN
             DELETE FROM dataset_span AS s WHERE s.dataset = here AND s.since >= cut;
             UPDATE dataset_span AS s SET until = cut WHERE s.dataset = here AND s.until > cut;
         END IF;
-        DELETE FROM dataset_text AS t WHERE t.dataset = here AND t.since >= cut;
-        -- Texts follow each other, so only the last one can reach beyond `cut`.
-        UPDATE dataset_text AS t SET until = cut, licence = NULL, keyword = NULL, format = NULL, field = NULL,
-            contributor = NULL, openness = NULL, spelled = NULL, findings = NULL, words = CASE WHEN t.title IS NULL THEN ''
-            ELSE split_part(t.words, E'\x1e', 1) || E'\x1e' END
-        WHERE t.dataset = here AND t.since = (SELECT max(l.since) FROM dataset_text AS l WHERE l.dataset = here)
-            AND (t.until > cut) IS NOT FALSE;
+        last := (SELECT max(t.since) FROM dataset_text AS t WHERE t.dataset = here);
+        IF last >= cut THEN
+            DELETE FROM dataset_text AS t WHERE t.dataset = here AND t.since >= cut;
+        END IF;
+        IF last <> cut THEN
+            -- Texts follow each other, so only the last one can reach beyond `cut`, and none if one began then.
+            UPDATE dataset_text AS t SET until = cut, licence = NULL, keyword = NULL, format = NULL, field = NULL,
+                contributor = NULL, openness = NULL, spelled = NULL, findings = NULL, words = CASE WHEN t.title IS NULL THEN ''
+                ELSE split_part(t.words, E'\x1e', 1) || E'\x1e' END
+            WHERE t.dataset = here AND t.since = (SELECT max(l.since) FROM dataset_text AS l WHERE l.dataset = here)
+                AND (t.until > cut) IS NOT FALSE;
+        END IF;
     ELSIF jsonb_array_length(texts) = 0 THEN
         UPDATE dataset_text AS t SET changed = now, findings = NULL WHERE t.dataset = here AND t.until IS NULL;
     END IF;
-    INSERT INTO dataset_span (dataset, since, until, access, items)
-    SELECT here, s.since, s.until, now_access, s.items
-    FROM jsonb_to_recordset(texts) AS s (since bigint, until bigint, items text[]) WHERE s.items IS NOT NULL;
+    IF texts @? '$[*].items' THEN
+        INSERT INTO dataset_span (dataset, since, until, access, items)
+        SELECT here, s.since, s.until, now_access, s.items
+        FROM jsonb_to_recordset(texts) AS s (since bigint, until bigint, items text[]) WHERE s.items IS NOT NULL;
+    END IF;
     INSERT INTO dataset_text (dataset, since, until, changed, deleted, blob, title, id_words, words, access, licence, keyword,
         format, field, contributor, openness, spelled)
     SELECT here, t.since, t.until, t.changed, t.deleted, decode(t.blob, 'hex'), t.title,

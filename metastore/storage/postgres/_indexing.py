@@ -103,7 +103,7 @@ def _statements(calls: Calls, cache: Cache, dataset_id: DatasetId) -> Iterator[d
     """Yield the values of the calls that index a dataset from scratch. Raises DatasetNotFound and StorageCorrupt."""
     repository, found = history(calls, cache, dataset_id)
     values = {"owner": dataset_id.owner, "name": dataset_id.name, "head": bytes.fromhex(repository.head())}
-    return (values | each for each in texts(found, None, repository.get).statements())
+    return (values | {"place": None} | each for each in texts(found, None, repository.get).statements())
 
 
 def is_right(calls: Calls, dataset_id: DatasetId, judged: Callable[[str | None, bytes], bool]) -> bool:

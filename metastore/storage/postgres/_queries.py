@@ -69,11 +69,11 @@ PLACE = "SELECT pk, head FROM dataset WHERE owner = %(owner)s AND name = %(name)
 _OBJECT_ARRAYS = "%(ids)b::bytea[], %(kinds)s::text[], %(packs)s::boolean[], %(bases)b::bytea[], %(datas)b::bytea[]"
 _HERE = "%(attempt)s, %(owner)s, %(name)s, %(place)s"
 PUT = f"SELECT metastore_dataset_put(%(place)s, {_OBJECT_ARRAYS})"
-_INDEX = "metastore_dataset_index(%(owner)s, %(name)s, %(head)s, %(cut)s::bigint, {}, %(now)s::bigint)"
+_INDEX = "metastore_dataset_index(%(owner)s, %(name)s, {}, %(head)s, %(cut)s::bigint, {}, %(now)s::bigint)"
 #: Write revisions, and the texts by which they are found.
 WRITE = f"""SELECT w.outcome, w.actual FROM metastore_dataset_write({_HERE}, %(parent)s,
     {_OBJECT_ARRAYS}, %(revisions)b::bytea[], %(trees)b::bytea[], %(blobs)b::bytea[], %(rests)b::bytea[]) AS w
-LEFT JOIN LATERAL {_INDEX.format("CASE w.outcome WHEN 'done' THEN %(texts)s::jsonb END")} ON true"""
+LEFT JOIN LATERAL {_INDEX.format("w.here", "CASE WHEN w.here IS NOT NULL THEN %(texts)s::jsonb END")} ON true"""
 SET_TAG = f"""SELECT * FROM metastore_dataset_tag({_HERE},
     %(old_name)s, %(expected)s, %(new_name)s, %(target)s, %(revision)s, %(content)s)"""
 MOVE = f"SELECT * FROM metastore_dataset_move({_HERE}, %(parent)s, %(new_owner)s, %(new_name)s)"
@@ -95,11 +95,11 @@ TOUCHED = """SELECT xid::text, pos, owner, name, xid < pg_snapshot_xmin(pg_curre
 WHERE (xid, pos) > (%s::text::xid8, %s) AND owner <> '' ORDER BY dataset_change.xid, pos LIMIT %s"""
 PING = "SELECT metastore_schema()"
 
-INDEX = f"SELECT {_INDEX.format('%(texts)s::jsonb')}"
+INDEX = f"SELECT {_INDEX.format('%(place)s', '%(texts)s::jsonb')}"
 #: Index several datasets, and select those that have changed.
 INDEX_SOME = """SELECT s.owner, s.name FROM unnest(%(owner)b::text[], %(name)b::text[], %(head)b::bytea[],
     %(cut)b::bigint[], %(texts)b::text[], %(now)b::bigint[]) AS s (owner, name, head, cut, texts, now)
-WHERE NOT metastore_dataset_index(s.owner, s.name, s.head, s.cut, s.texts::jsonb, s.now)"""
+WHERE NOT metastore_dataset_index(s.owner, s.name, NULL, s.head, s.cut, s.texts::jsonb, s.now)"""
 INDEXED = "SELECT indexed FROM dataset_feed"
 SET_INDEXED = "SELECT metastore_dataset_indexed()"
 SET_FINDINGS = "SELECT metastore_dataset_check(%(places)s::bigint[], %(blobs)s::bytea[], %(found)s::text[])"

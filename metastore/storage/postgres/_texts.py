@@ -123,7 +123,7 @@ def texts(wanted: Iterable[Version], before: Version | None, read: Read) -> Text
         read: As for `versions`.
     """
     held, cut, now = _periods(wanted, before)
-    continues = before is not None and cut is not None and cut > before.since
+    continues = before is not None and cut is not None and cut >= before.since
     has_past = before is not None or len(held) > 1
     return Texts(cut, _chunks(_parts(held, before if continues else None, has_past, now, read)), now)
 
