@@ -30,12 +30,14 @@ from metastore.errors import (
 )
 from metastore.git.objects import blob_id, links
 from metastore.git.reachable import reachable
+from metastore.postgres._primary import connect
 from metastore.postgres.roles import set_up_roles
 from metastore.postgres.status import status
 from metastore.storage.copy import copy
 from metastore.storage.local.storage import GitStorage
 from metastore.storage.memory import MemoryStorage
 from metastore.storage.postgres import _queries, _repository
+from metastore.storage.postgres._arrays import BooleanArray, ByteArray, TextArray
 from metastore.storage.postgres._packing import _compress
 from metastore.storage.postgres.storage import PostgresStorage
 from metastore.types import DatasetId
@@ -581,3 +583,9 @@ def test_a_service_on_a_database_answers_and_tells_nobody_the_password(dsn: str,
         rest = "".join(server.communicate())
     assert f"Serving postgresql://{place} at" in "".join(said)
     assert "hidden" not in "".join(said) + rest
+
+
+def test_arrays_arrive_as_they_were_sent(dsn: str) -> None:
+    arrays = ByteArray([b"a", None, b""]), ByteArray([]), TextArray(["é".encode()]), BooleanArray([b"\1", b"\0"])
+    with connect(dsn) as connection:
+        assert connection.rows("SELECT %s, %s, %s, %s", arrays) == [([b"a", None, b""], [], ["é"], [True, False])]

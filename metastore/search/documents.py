@@ -158,8 +158,8 @@ def _format(resource: Mapping[str, Any]) -> Any:
 def _unique(values: Any) -> tuple[str, ...]:
     """Return the texts that are not blank, in order, each once; upper and lower case are the same."""
     found: dict[str, str] = {}
-    for value in values:
-        if isinstance(value, str) and (shown := value.strip()[:_LONGEST_VALUE]):
+    for value in dict.fromkeys([value for value in values if isinstance(value, str)]):  # many resources share them
+        if shown := value.strip()[:_LONGEST_VALUE]:
             found.setdefault(fold(shown), shown)
     return tuple(found.values())
 

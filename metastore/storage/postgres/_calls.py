@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -23,10 +23,11 @@ from metastore.errors import (
 from metastore.postgres.connection import Connection, confirm, database_errors
 from metastore.postgres.database import Database
 from metastore.storage.postgres import _queries
+from metastore.storage.postgres._arrays import ByteArray
 from metastore.storage.postgres._replicas import Replicas
 from metastore.types import DatasetId
 
-Arrays = dict[str, list[Any]]
+Arrays = dict[str, ByteArray]
 Values = Mapping[str, Any]
 #: Returns calls, each with its values.
 Rest = Callable[[], Iterator[tuple[str, Values]]]
@@ -175,8 +176,8 @@ class Calls:
 
 def attempt_id() -> uuid.UUID:
     """Return a new id. It begins with the time (version 7), so that an index grows at its end, where its pages fill."""
-    begin = time.time_ns() // 1_000_000 << 80
-    return uuid.UUID(int=begin | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62))
+    begin, chance = time.time_ns() // 1_000_000 << 80, int.from_bytes(os.urandom(10))
+    return uuid.UUID(int=begin | 7 << 76 | (chance >> 64 & 0xFFF) << 64 | 2 << 62 | chance & 2**62 - 1)
 
 
 def _outcome(connection: Connection, query: str, values: Values) -> tuple[str, bytes | None]:

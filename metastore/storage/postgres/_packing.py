@@ -7,7 +7,7 @@ descriptor differ little, so each takes some hundred bytes beside its keyframe.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import NamedTuple
 
 import zstandard
@@ -119,15 +119,18 @@ class Packer:
         self._newest: dict[str, Keyframe | None] = {}
         self._names: dict[str, str] = {}  # of objects that a commit or tree before them names
 
-    def rows(self, objects: Mapping[str, GitObject]) -> Iterator[Row]:
-        """Yield objects as they are to be kept. What names others may come after them only in a `dict`."""
-        if isinstance(objects, dict):
+    def rows(self, objects: Mapping[str, GitObject], but: Set[str] = frozenset()) -> Iterator[Row]:
+        """Yield objects as they are to be kept, `but` for some. What names others comes after them only in a `dict`."""
+        are_noted = isinstance(objects, dict)
+        if are_noted:
             for git_object in objects.values():
                 self._note(git_object)
         for identity in objects:
             git_object = objects[identity]
-            self._note(git_object)
-            yield self._row(identity, git_object)
+            if not are_noted:
+                self._note(git_object)
+            if identity not in but:
+                yield self._row(identity, git_object)
 
     def _note(self, found: GitObject) -> None:
         if found.kind == COMMIT:

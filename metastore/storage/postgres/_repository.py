@@ -16,10 +16,9 @@ from metastore.git.objects import (
     GitObject,
     find_entry,
     object_id,
-    parse_commit,
     parse_tag,
 )
-from metastore.git.repository import Repository
+from metastore.git.repository import Repository, parsed_commit
 from metastore.parse import looks_like_revision
 from metastore.storage.port import Storage
 from metastore.storage.postgres import _queries
@@ -193,7 +192,7 @@ class PostgresRepository(Repository):
 
     def packer(self, parent: str) -> Packer:
         """Return what packs the objects of a revision that follows on `parent`."""
-        tree = parse_commit(self.get(parent).content).tree
+        tree = parsed_commit(self.get(parent).content).tree
 
         def keyframe(name: str) -> Keyframe | None:
             entry = find_entry(self.tree(tree), name) if name else Entry(FOLDER, tree)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from metastore.errors import InvalidInput, StorageCorrupt
 from metastore.git.objects import GitObject, first_parent
 from metastore.git.repository import Repository
+from metastore.storage.postgres._arrays import BooleanArray, ByteArray, TextArray
 from metastore.storage.postgres._calls import Arrays
 from metastore.storage.postgres._packing import RevisionRow, Row, revision_row
 from metastore.types import RevisionId
@@ -29,8 +30,14 @@ def arrays(rows: Iterator[Row]) -> Iterator[Arrays]:
 
 
 def _arrays(rows: Sequence[Row]) -> Arrays:
-    names = "ids", "kinds", "packs", "bases", "datas"
-    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {name: [] for name in names}
+    ids, kinds, packs, bases, datas = zip(*rows, strict=True) if rows else [()] * 5
+    return {
+        "ids": ByteArray(ids),
+        "kinds": TextArray([kind.encode() for kind in kinds]),
+        "packs": BooleanArray([b"\1" if packed else b"\0" for packed in packs]),
+        "bases": ByteArray(bases),
+        "datas": ByteArray(datas),
+    }
 
 
 def new_commits(objects: Mapping[str, GitObject], head: RevisionId, parent: RevisionId | None) -> dict[str, bytes]:
@@ -47,6 +54,11 @@ def new_commits(objects: Mapping[str, GitObject], head: RevisionId, parent: Revi
     if at != parent:
         raise InvalidInput(f"the revision {next(reversed(commits))} does not follow {parent}")
     return dict(reversed(commits.items()))
+
+
+def revision_arrays(rows: Sequence[RevisionRow]) -> Arrays:
+    """Return commits as arrays for a function of the database."""
+    return dict(zip(("revisions", "trees", "blobs", "rests"), map(ByteArray, zip(*rows, strict=True)), strict=True))
 
 
 def revision_rows(

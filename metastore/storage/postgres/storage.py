@@ -14,8 +14,8 @@ from itertools import islice
 from metastore.errors import OutcomeUnknown, PathNotFound, StorageBusy, StorageCorrupt, TagNotFound
 from metastore.git.cache import Cache
 from metastore.git.history import checked_commit, revision_of, tag_object, tag_of
-from metastore.git.objects import TAG, GitObject, parse_commit
-from metastore.git.repository import Inspect, Repository, commit_at, object_at
+from metastore.git.objects import TAG, GitObject
+from metastore.git.repository import Inspect, Repository, commit_at, object_at, parsed_commit
 from metastore.git.verify import verify
 from metastore.parse import is_tag_name
 from metastore.postgres.database import PATIENCE, SIZE, Database
@@ -31,7 +31,7 @@ from metastore.storage.postgres._packing import Packer
 from metastore.storage.postgres._replicas import Replicas
 from metastore.storage.postgres._repository import Looked, PostgresRepository, commit_of, is_full, look, opened
 from metastore.storage.postgres._texts import texts_of_write
-from metastore.storage.postgres._writing import arrays, new_commits, revision_rows
+from metastore.storage.postgres._writing import arrays, new_commits, revision_arrays, revision_rows
 from metastore.storage.postgres.search import PostgresSearch
 from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId, Tag, TagSpec
 
@@ -239,18 +239,18 @@ class PostgresStorage(ObjectStorage):
         branch = new_commits(objects, head, parent)
         revisions = revision_rows(branch, repository, objects)
         # The rows of revisions stand for commits, and for trees that have the descriptor alone.
-        stand_for = {each for row in revisions for each in (row.id, row.tree if row.blob else row.id)}
+        stand_for = {each.hex() for row in revisions for each in (row.id, row.tree if row.blob else row.id)}
 
         def new_packer() -> Packer:
             return repository.packer(parent) if repository and parent else Packer()
 
         def chunks(packer: Packer) -> Iterator[Arrays]:
-            return arrays(row for row in packer.rows(objects) if row.id not in stand_for)
+            return arrays(packer.rows(objects, stand_for))
 
         def new_texts() -> Iterator[Values]:
             if dataset_id.is_own:  # nobody finds those
                 return iter([{"texts": None, "cut": None, "now": None}])
-            commits = [parse_commit(body) for body in branch.values()]
+            commits = [parsed_commit(body) for body in branch.values()]
             return texts_of_write(commits, parent, repository, objects).statements()
 
         def rest() -> Iterator[tuple[str, Values]]:
@@ -264,7 +264,7 @@ class PostgresStorage(ObjectStorage):
             **next(texts),
             "parent": _raw(parent),
             "head": bytes.fromhex(head),
-            **dict(zip(("revisions", "trees", "blobs", "rests"), map(list, zip(*revisions, strict=True)), strict=True)),
+            **revision_arrays(revisions),
         }
         are_all, is_all = next(packed, None) is None, next(texts, None) is None
         place = repository.place if repository else None
