@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -134,7 +135,7 @@ def test_a_pipe_in_place_of_a_pack_keeps_no_writer_waiting(sent: Path, tmp_path:
 
 def cookies(path: Path) -> Path:
     """Make the database of another program."""
-    with sqlite3.connect(path) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database:
         database.execute("CREATE TABLE cookies AS SELECT 1")
     return path
 
@@ -151,7 +152,7 @@ def test_an_index_that_is_a_link_or_a_pipe_is_replaced(sent: Path, tmp_path: Pat
         assert not (sent / file).is_symlink()
         index.close()
         (sent / file).unlink()
-    with sqlite3.connect(theirs) as database:
+    with contextlib.closing(sqlite3.connect(theirs)) as database:
         assert database.execute("SELECT * FROM cookies").fetchall() == [(1,)]
 
 

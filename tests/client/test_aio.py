@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,12 @@ from ..conftest import ANN
 from ..loopback import TOKEN, serving
 
 CARS = "physics/cars"
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run it in a thread: a browser of other tests may keep an event loop in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +57,7 @@ def test_a_service_is_written_to_and_read(address: str) -> None:
         with pytest.raises(InvalidInput, match="is closed"):
             await store.dataset_list()
 
-    asyncio.run(work())
+    run(work())
 
 
 def test_the_event_loop_and_other_calls_go_on_while_one_waits(address: str) -> None:
@@ -62,7 +70,7 @@ def test_the_event_loop_and_other_calls_go_on_while_one_waits(address: str) -> N
             await asyncio.gather(*(store.dataset_create(f"math/n{number}", {}) for number in range(3)))
             assert {entry.dataset_id.owner for entry in await waiting} == {"math"}
 
-    asyncio.run(work())
+    run(work())
 
 
 def test_a_store_is_opened_in_one_step_or_by_a_task(address: str) -> None:
@@ -79,10 +87,10 @@ def test_a_store_is_opened_in_one_step_or_by_a_task(address: str) -> None:
         opened = await asyncio.create_task(metastore.aconnect(address, token=TOKEN))
         await opened.close()
 
-    asyncio.run(work())
+    run(work())
     metastore.aconnect(address).close()  # no warning that it was never awaited
 
 
 def test_a_wrong_option_is_told_when_it_is_opened() -> None:
     with pytest.raises(InvalidInput, match="did you mean 'timeout'"):
-        asyncio.run(metastore.aconnect("https://metastore.example.org", timout=3))
+        run(metastore.aconnect("https://metastore.example.org", timout=3))

@@ -7,6 +7,7 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 import pytest
+from ckanext.metastore import searching
 from conftest import act, new_dataset
 
 Package = dict[str, Any]
@@ -43,6 +44,31 @@ def test_what_somebody_may_not_see_now_is_not_found(before: Package, bob: Packag
     act("package_patch", "ann", id=before["ids"][0], private=True)
     assert titles("bob", before["at"]) == ["Buses"]
     assert titles("ann", before["at"]) == ["Buses", "Trams"]
+
+
+def test_pages_tell_nothing_of_datasets_that_somebody_may_not_see(
+    before: Package, bob: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "_MOST", 1)
+    hidden, shown = before["ids"]
+    act("package_patch", "ann", id=hidden, private=True)
+    page = act("dataset_version_search", "bob", at=before["at"])
+    assert ([each["id"] for each in page["results"]], page["following"]) == ([shown], None)
+    page = act("dataset_version_search", "ann", at=before["at"])
+    following = act("dataset_version_search", "ann", at=before["at"], after=page["following"])
+    assert [each["id"] for each in page["results"] + following["results"]] == sorted(before["ids"])
+    assert following["following"] is None
+
+
+def test_a_search_among_very_many_hidden_datasets_ends(
+    before: Package, bob: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "_MOST", 1)
+    monkeypatch.setattr(searching, "_PATIENCE", -1.0)
+    for each in before["ids"]:
+        act("package_patch", "ann", id=each, private=True)
+    with pytest.raises(tk.ValidationError, match="takes too long"):
+        act("dataset_version_search", "bob", at=before["at"])
 
 
 def test_strangers_do_not_search_and_a_wrong_date_is_said_to_be_wrong(before: Package, bob: Package) -> None:

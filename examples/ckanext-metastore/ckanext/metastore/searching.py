@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import ckan.plugins.toolkit as tk
@@ -11,10 +13,10 @@ from ckanext.metastore.errors import speaking_ckan
 from ckanext.metastore.reading import answer, versions_of
 
 import metastore
-from metastore.search.values import Hit
+from metastore.search.values import Hit, Results
 
-#: How many datasets one call returns at most.
-_MOST = 50
+#: How many datasets one call returns at most, and how long it looks for them, in seconds.
+_MOST, _PATIENCE = 50, 10.0
 
 
 @tk.side_effect_free
@@ -24,25 +26,40 @@ def dataset_version_search(context: Any, data_dict: dict[str, Any]) -> dict[str,
     :param at: the time, such as 2026-11-01
     :param q: words that the dataset must all contain (optional, default: all datasets)
     :param after: `following` of the previous page (optional)
-    :rtype: dictionary with results (dictionaries with id, name, title, revision, created) and following. Datasets that
-        the user may not see are left out, so a page can have fewer results than others, or none
+    :rtype: dictionary with results (at most 50 dictionaries with id, name, title, revision, created) and following,
+        which is null on the last page. Datasets that the user may not see are left out
     """
     tk.check_access("dataset_version_search", context, data_dict)
     at = tk.get_or_bust(data_dict, "at")
     with speaking_ckan():
         recorder = settings.recorder()
-        found = answer(
-            lambda: recorder.store.dataset_search(
-                data_dict.get("q") or "",
-                owner=recorder.owner,
-                at=at,
-                order="id",
-                after=data_dict.get("after") or None,
-                limit=_MOST,
-            )
-        )
-        results = [each for hit in found.hits for each in _visible(context, recorder.store, hit)]
-    return {"results": results, "following": found.following}
+
+        def page(after: str | None, limit: int) -> Results:
+            asked: dict[str, Any] = {"owner": recorder.owner, "at": at, "order": "id", "after": after, "limit": limit}
+            return answer(lambda: recorder.store.dataset_search(data_dict.get("q") or "", **asked))
+
+        visible = _all_visible(context, recorder.store, page, data_dict.get("after") or None)
+        found = list(islice(visible, _MOST + 1))
+        # It names the last one shown, not the next one found, which the user may not be allowed to see.
+        following = page(*found[_MOST - 1][1:]).following if len(found) > _MOST else None
+    return {"results": [each for each, _, _ in found[:_MOST]], "following": following}
+
+
+def _all_visible(
+    context: Any, store: metastore.Store, page: Callable[[str | None, int], Results], after: str | None
+) -> Iterator[tuple[dict[str, Any], str | None, int]]:
+    """Yield what the caller may know of each dataset found, the `after` of its page, and its number there, from 1."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        found = page(after, _MOST)
+        for number, hit in enumerate(found.hits, 1):
+            for each in _visible(context, store, hit):
+                yield each, after, number
+        if found.following is None:
+            return
+        if time.monotonic() > end:
+            raise tk.ValidationError({"q": [tk._("The search takes too long. Use more words")]})
+        after = found.following
 
 
 def _visible(context: Any, store: metastore.Store, hit: Hit) -> Iterator[dict[str, Any]]:
