@@ -236,8 +236,24 @@ def test_datasets_that_changed_places_are_followed(store: metastore.MetaStore, t
     store.dataset_move(CARS, "a/a")
     store.dataset_move("navy/boats", CARS)
     store.dataset_move("a/a", "navy/boats")
-    backup(git_storage(store), target)
+    report = backup(git_storage(store), target)
+    assert (report.lost, report.kept) == ((), ())
     assert contents_of(target) == contents(store)
+
+
+def test_a_dataset_that_made_room_for_another_one_is_not_lost(store: metastore.MetaStore, target: Path) -> None:
+    backup(git_storage(store), target)
+    store.dataset_move(CARS, "zoo/cars")
+    store.dataset_create(CARS, {"name": "cars", "resources": []})
+    report = backup(git_storage(store), target)
+    assert (report.lost, report.kept) == ((), ())
+    assert contents_of(target) == contents(store)
+    shutil.rmtree(path_of(store, CARS))
+    assert backup(git_storage(store), target).kept == (DatasetId("physics", "cars"),)
+    before = store.revision_read("zoo/cars").id
+    brought_back(target, store, CARS)
+    assert store.dataset_read(CARS).descriptor == {"name": "cars", "resources": []}
+    assert store.revision_read("zoo/cars").id == before
 
 
 def test_a_dataset_that_vanished_is_kept_and_reported(

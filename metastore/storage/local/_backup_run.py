@@ -121,6 +121,7 @@ class BackupRun:
                 self._copy_notes()
             self._remove_gone(prefix)
         self._remove_adopted()
+        self._lost = [kept for kept in self._lost if not self._has_moved(kept)]
         return self._report()
 
     def _report(self) -> BackupReport:
@@ -271,6 +272,20 @@ class BackupRun:
             return (not kept or kept <= reachable(new, there.values()).keys()) and not any(lost)
         except (StorageCorrupt, FileNotFoundError):
             return False
+
+    def _has_moved(self, kept: KeptReference) -> bool:
+        """Tell whether the copy at another id of a dataset has what was kept at this one, and let go of that then."""
+        copy = GitRepository(self._target.path(kept.dataset), Cache(0), sync=True)
+        for new_id in self._journaled.ids_of(copy, kept.dataset) - {kept.dataset}:
+            with suppress(StorageCorrupt, FileNotFoundError):
+                new = GitRepository(self._target.path(new_id), Cache(0), sync=False)
+                if kept.held in reachable(new, new.references.all().values()):
+                    with self._target_lock(kept.dataset):
+                        left = copy.references.all()
+                        del left[f"{KEPT}{kept.reference.removeprefix('refs/')}/{kept.held}"]
+                        copy.references.replace_all(left)
+                    return True
+        return False
 
     def _keep(self, dataset_id: DatasetId, reason: str) -> None:
         _log.warning("the backup of %s is kept as it was: %s", dataset_id, reason)

@@ -64,20 +64,21 @@ class Journaled:
 
     def purged(self, copy: GitRepository, dataset_id: DatasetId) -> bool:
         """Tell whether the dataset of a copy was purged, under this id or one that it moved to."""
+        ids = self.ids_of(copy, dataset_id)
+        purges = (line for line in self._read() if line.action == "purge" and line.dataset in ids)
+        return any(self._concerns(line, copy) for line in purges)
+
+    def ids_of(self, copy: GitRepository, dataset_id: DatasetId) -> set[DatasetId]:
+        """Return the id of the dataset of a copy, and those that it moved to."""
         ids, waiting = {dataset_id}, [dataset_id]
-        lines = [line for line in self._read() if line.action in ("purge", "move") and self._concerns(line, copy)]
+        lines = (line for line in self._read() if line.action == "move" and self._concerns(line, copy))
+        moves = [(line.dataset, DatasetId(*str(line.details.get("new_id")).partition("/")[::2])) for line in lines]
         while waiting:
             here = waiting.pop()
-            for line in lines:
-                if line.dataset != here:
-                    continue
-                if line.action == "purge":
-                    return True
-                new_id = DatasetId(*str(line.details.get("new_id")).partition("/")[::2])
-                if new_id not in ids:
-                    ids.add(new_id)
-                    waiting.append(new_id)
-        return False
+            there = {new_id for former, new_id in moves if former == here}
+            waiting += there - ids
+            ids |= there
+        return ids
 
     def _concerns(self, line: _Line, copy: GitRepository) -> bool:
         """Tell a line about this dataset from one about an earlier dataset of the same id."""
