@@ -109,17 +109,22 @@ def _is_wanted(line: JournalEntry, prefix: str) -> bool:
     return is_whole and str(line.dataset_id).startswith(prefix) and not line.dataset_id.is_own
 
 
+def _names(line: JournalEntry) -> tuple[DatasetId, str]:
+    """Return what a line names, even if the source sent what is no id."""
+    return line.dataset_id, str(line.details.get("new_id", ""))
+
+
 class _Sending:
     """Sends lines to a store, and notes those that it refuses, by the datasets that they name."""
 
     def __init__(self, target: Store) -> None:
         self._target = target
         self.copied = 0
-        self.refused: dict[tuple[DatasetId, ...], NotCopied] = {}
+        self.refused: dict[tuple[DatasetId, str], NotCopied] = {}
 
     def send(self, lines: list[JournalEntry]) -> None:
         """Send lines in one call; if it is refused, send each half, and so on."""
-        lines = [line for line in lines if named_by(line) not in self.refused]
+        lines = [line for line in lines if _names(line) not in self.refused]
         try:
             self.copied += self._target.journal_import(lines)
         except (DatasetNotFound, InvalidInput, PermissionDenied) as error:
@@ -132,4 +137,4 @@ class _Sending:
     def _refuse(self, line: JournalEntry, reason: str) -> None:
         from metastore.storage.copy import NotCopied  # few programs need it
 
-        self.refused[named_by(line)] = NotCopied(line.dataset_id, None, f"lines about it in the journal: {reason}")
+        self.refused[_names(line)] = NotCopied(line.dataset_id, None, f"lines about it in the journal: {reason}")
