@@ -24,6 +24,7 @@ from metastore.service.guard import (
     named,
     readable,
     require_read,
+    sees,
     signed,
     unabbreviated,
     writer,
@@ -31,6 +32,7 @@ from metastore.service.guard import (
 from metastore.service.part_history import blamed, part_page, summed_up
 from metastore.service.problems import plainly
 from metastore.service.rate import RETRY_AFTER, caller
+from metastore.storage.lines import withdrawal
 from metastore.store.journal_copy import checked, named_by
 from metastore.store.lists import ids_from_tag, tags_in
 from metastore.store.metering import metered
@@ -209,7 +211,12 @@ def journal() -> Response:
 
 
 def _without_target(entry: JournalEntry) -> JournalEntry:
-    """Return an entry without the new id of a move, and without its message, if the caller may not read that id."""
+    """Return an entry without the new id of a move, and without its message, if the caller may not read that id.
+
+    Lines that withdraw a move repeated its message once.
+    """
+    if entry.action == "withdrawn" and sees() is not None:
+        return replace(entry, message=withdrawal(entry.details.get("entry")))
     new_id = entry.details.get("new_id")
     if not isinstance(new_id, str) or may_read(parse_dataset_id(new_id)):
         return entry

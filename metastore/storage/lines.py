@@ -33,6 +33,11 @@ class Line(NamedTuple):
     origin: Origin | None = None
 
 
+def withdrawal(entry: object) -> str:
+    """Return the message of a line that withdraws another. It repeats no reason, which may name a hidden dataset."""
+    return f"Withdraw line {str(entry)[:12]}"
+
+
 def line_content(line: Line) -> bytes:
     """Return what is stored for a line."""
     members: dict[str, Any] = {"action": line.action, "dataset": str(line.dataset_id), "details": line.details}

@@ -18,7 +18,7 @@ from metastore.errors import (
 )
 from metastore.forks import ForkSafeLock
 from metastore.storage import retry
-from metastore.storage.lines import JOURNAL, LINE, Line, Origin, line_content, parse_line
+from metastore.storage.lines import JOURNAL, LINE, Line, Origin, line_content, parse_line, withdrawal
 from metastore.storage.port import Storage
 from metastore.types import Change, Copied, DatasetId, JournalEntry, Revision, RevisionId
 
@@ -68,7 +68,7 @@ class Journal:
         """Withdraw the line of a change that was not made, if there is one. If that fails, a superfluous line stays."""
         try:
             self._storage.resolve(JOURNAL, entry)
-            self._append("withdrawn", dataset_id, {"entry": entry}, change)
+            self._append("withdrawn", dataset_id, {"entry": entry}, replace(change, message=withdrawal(entry)))
         except RevisionNotFound:
             return
         except MetastoreError as error:

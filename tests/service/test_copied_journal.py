@@ -171,6 +171,25 @@ def test_a_line_about_a_hidden_dataset_is_refused_as_one_about_none(closed: Door
     assert list(memory.journal()) == []
 
 
+@pytest.mark.parametrize("is_old", [False, True])
+def test_the_withdrawal_of_a_move_names_no_hidden_target(
+    closed: Door, memory: MetaStore, is_old: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_old:  # such lines repeated the message of the move
+        monkeypatch.setattr("metastore.store._journal.withdrawal", lambda entry: "Move physics/cars to secret/plans")
+    for name in ("physics/cars", "secret/plans"):
+        memory.dataset_create(name, {"name": "x"})
+    with pytest.raises(metastore.AlreadyExists):
+        memory.dataset_move("physics/cars", "secret/plans")
+    shown = closed.comes("reader", "ds:physics/*:read").get(f"{API}/journal")
+    assert [entry["action"] for entry in shown.json] == ["withdrawn", "move"]
+    assert "secret" not in shown.text
+    target = metastore.connect("memory:", author=BO)
+    if not is_old:
+        copy_journal(memory, target, prefix="physics/")
+        assert next(entry.message for entry in target.journal()) == shown.json[0]["message"]
+
+
 def test_only_lines_with_the_prefix_are_copied(here: MetaStore) -> None:
     target = metastore.connect("memory:", author=BO)
     assert copy_journal(here, target, prefix="math/") == (1, ())
@@ -234,6 +253,8 @@ def test_a_journal_that_was_replaced_is_read_again(tmp_path: Path, here: MetaSto
 BAD: dict[str, tuple[Any, int]] = {
     "no object": (["x"], 422),
     "no time": ([line(created="yesterday")], 422),
+    "a time before all years": ([line(created="0001-01-01T00:00:00+14:00")], 422),
+    "a time after all years": ([line(created="9999-12-31T23:59:59-10:00")], 422),
     "unknown action": ([line(action="burn")], 400),
     "an id of another form": ([line(id="abc")], 400),
     "the journal itself": ([line(dataset_id="_metastore/journal")], 400),
@@ -279,6 +300,17 @@ def test_a_line_that_a_hostile_service_sends_is_checked(here: MetaStore) -> None
         entry = replace(next(iter(here.journal())), **members)
         with pytest.raises(InvalidInput):
             here.journal_import([entry])
+
+
+def test_a_line_with_what_is_no_id_stops_no_other_lines(here: MetaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    true, target = list(here.journal()), metastore.connect("memory:", author=BO)
+    bad = [
+        replace(true[0], action="move", id=RevisionId(ID), details={"new_id": each}) for each in ("_own/x", "x", [1])
+    ]
+    monkeypatch.setattr(here, "journal", lambda: [*bad, *true])
+    copied, refused = copy_journal(here, target)
+    assert (copied, len(refused)) == (3, 3)
+    assert told(target) == [(entry.action, entry.dataset_id, entry.details, *_who(entry)) for entry in true]
 
 
 def test_lines_since_a_time_are_those_that_came_since(here: MetaStore) -> None:
