@@ -88,8 +88,8 @@ def test_a_write_waits_for_a_lock_that_git_holds_and_then_lands(
     lock = repository / f"{file}.lock"
     lock.write_bytes(b"")
     timer = threading.Timer(0.3, lock.unlink)
-    timer.start()
     before, began = seen(storage), time.monotonic()
+    timer.start()
     call(storage)
     assert time.monotonic() - began >= 0.25
     assert seen(storage) != before
