@@ -55,6 +55,8 @@ def test_datasets_whose_licence_is_not_open_or_missing_are_a_choice_and_say_so_t
         chosen = client.get("/datasets" + unescape(choice[1])).text
         assert titles(chosen) == [title]
         assert f"Remove the filter Openness: {words}" in chosen
+        others = re.findall(r'<a rel="nofollow" href="[^"]*">(Open licence|Not open|No licence)</a></li>', chosen)
+        assert {words, *others} == {"Open licence", "Not open", "No licence"}
         address = re.search(r'<h3><a href="([^"]*)"', chosen)
         assert address
         assert re.search(rf'Licence <a class="badge [^>]*>{words}</a></dt>', client.get(address[1]).text)
