@@ -132,7 +132,7 @@ def parse_expected(expected: AnyRevision | None) -> str | None:
     """
     if isinstance(expected, (Revision, Tag)):
         return parse_revision(expected)
-    if expected is None or (isinstance(expected, str) and len(expected) == 40 and looks_like_revision(expected)):
+    if expected is None or (isinstance(expected, str) and is_full_id(expected)):
         return expected
     raise InvalidInput(f"expected is a full id of 40 hex digits, as a read returns it, not {str(expected)[:60]!r}")
 
@@ -241,6 +241,11 @@ def make_time(at: AnyTime) -> datetime:
 def looks_like_revision(text: str) -> bool:
     """Return whether a text is a revision id or an abbreviation: 7 to 40 lower-case hex digits."""
     return _HEX.fullmatch(text) is not None
+
+
+def is_full_id(text: str) -> bool:
+    """Return whether a text is the whole id of a revision or a tag, and not an abbreviation."""
+    return len(text) == 40 and looks_like_revision(text)
 
 
 def split_url(url: str) -> SplitResult:

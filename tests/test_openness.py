@@ -32,6 +32,7 @@ def test_a_licence_of_the_list_is_open_by_its_id_its_older_ones_or_its_address(l
     [
         *({"name": name} for name in ("CC-BY-NC-4.0", "cc-by-nd-4.0", "CC-BY-NC-SA-3.0-DE", "other-closed", "x" * 300)),
         {"path": "https://creativecommons.org/licenses/by-nc/4.0/"},
+        {"path": f"https://creativecommons.org/licenses/by/4.0/{'x' * 200}"},
         {"path": "https://example.org/?creativecommons.org/licenses/by/4.0/"},
         {"name": 5, "title": ["CC-BY-4.0"]},
     ],

@@ -254,6 +254,40 @@ def test_a_purge_leaves_nothing_of_the_dataset_in_the_index(
         assert len(reads) < 4
 
 
+def test_what_is_looked_up_during_a_purge_is_forgotten_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with metastore.connect(tmp_path / "store", author=ANN, validation="off", sync=False) as store:
+        long_history(store, CARS)
+        list(store.revision_list(CARS, path="/title"))
+        purge = store.storage.purge
+
+        def looking(*args: Any, **options: Any) -> None:
+            assert list(store.revision_list(CARS, path="/title"))
+            purge(*args, **options)
+
+        monkeypatch.setattr(store.storage, "purge", looking)
+        store.dataset_purge(CARS, force=True)
+    with closing(sqlite3.connect(tmp_path / "store/_metastore/history.sqlite")) as database:
+        assert database.execute("SELECT count(*) FROM revisions").fetchone() == (0,)
+
+
+def test_rows_are_overwritten_also_where_sqlite_does_not_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = sqlite3.connect
+
+    def connect(*args: Any, **options: Any) -> sqlite3.Connection:
+        database = original(*args, **options)
+        database.execute("PRAGMA secure_delete = OFF")  # Debian builds SQLite with ON
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with metastore.connect(tmp_path / "store", author=ANN, validation="off", sync=False) as store:
+        first = long_history(store, CARS)
+        list(store.revision_list(CARS, path="/title"))
+        store.dataset_purge(CARS, force=True)
+        assert first.id.encode() not in (tmp_path / "store/_metastore/history.sqlite").read_bytes()
+
+
 def test_a_purge_makes_no_index(tmp_path: Path) -> None:
     with metastore.connect(tmp_path / "store", author=ANN) as store:
         store.dataset_create(CARS, {})

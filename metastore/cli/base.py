@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from metastore.store.base import Store
     from metastore.types import Author, DatasetId, Finding
 
-#: The length of a full id, in hex digits.
-_FULL = 40
-
 
 class App:
     """The options of every command, and the store that they name."""
@@ -137,9 +134,9 @@ class App:
         Raises:
             InvalidInput: The text is not an id.
         """
-        from metastore.parse import looks_like_revision
+        from metastore.parse import is_full_id, looks_like_revision
 
-        if dataset_id is None or revision is None or (len(revision) == _FULL and looks_like_revision(revision)):
+        if dataset_id is None or revision is None or is_full_id(revision):
             return revision
         if not looks_like_revision(revision):
             raise InvalidInput(f"--expected takes the id of a revision, or its first 7 digits, not {revision!r}")

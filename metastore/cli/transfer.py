@@ -150,6 +150,11 @@ def _copy(
         )
     if by_lines:
         report = _with_lines(report, theirs, ours, prefix=options["prefix"], dry_run=dry_run)
+    _tell_copied(app, report, journal=journal, dry_run=dry_run)
+    _end(report.not_copied)
+
+
+def _tell_copied(app: App, report: CopyReport, *, journal: bool, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     counts = f"{_count(report.revisions, 'revision')} and {_count(report.tags, 'tag')}"
     if journal:
@@ -158,7 +163,6 @@ def _copy(
         report,
         f"{_count(report.datasets, 'dataset')}, {report.unchanged} of them there already; {counts} {would}copied",
     )
-    _end(report.not_copied)
 
 
 def _with_lines(report: CopyReport, source: Store, target: Store, **options: Any) -> CopyReport:

@@ -20,7 +20,7 @@ from metastore.git.objects import (
 )
 from metastore.git.repository import DELETED_TREE, Repository, commit_at, object_at
 from metastore.git.trees import change_tree
-from metastore.parse import is_tag_name, looks_like_revision
+from metastore.parse import is_full_id, is_tag_name, looks_like_revision
 from metastore.types import BlobId, Change, DatasetId, Revision, RevisionId, Tag, TagSpec
 
 _REMEMBERED = 1024
@@ -40,7 +40,7 @@ def is_deleted(repository: Repository) -> bool:
 
 def resolve(dataset_id: DatasetId, repository: Repository, text: str) -> str:
     """Return the commit that a text names; see `Storage.resolve`. Raises RevisionNotFound or StorageCorrupt."""
-    if len(text) == 40 and looks_like_revision(text):
+    if is_full_id(text):
         checked_commit(dataset_id, repository, text)
         return text
     if (tagged := _tagged_commit(dataset_id, repository, text)) is not None:
@@ -79,7 +79,7 @@ def checked_commit(dataset_id: DatasetId, repository: Repository, revision_id: s
 
 def _is_revision(dataset_id: DatasetId, repository: Repository, revision_id: str) -> bool:
     """Look whether the branch or a tag leads to a commit. One on the branch is remembered."""
-    if not looks_like_revision(revision_id) or len(revision_id) != 40:
+    if not is_full_id(revision_id):
         return False
     try:
         if repository.get(revision_id).kind != COMMIT:

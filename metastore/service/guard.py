@@ -12,7 +12,7 @@ from flask import g, request
 
 from metastore.auth.access import ANONYMOUS, BundleGrant, Identity, allows, require
 from metastore.errors import AuthenticationError, DatasetNotFound, InvalidInput
-from metastore.parse import AnyId, looks_like_revision, parse_dataset_id
+from metastore.parse import AnyId, is_full_id, looks_like_revision, parse_dataset_id
 from metastore.phrase import Phrase
 from metastore.search.values import Readable
 from metastore.service.context import service
@@ -20,7 +20,6 @@ from metastore.service.watch import USER
 from metastore.types import DatasetId
 
 _Item = TypeVar("_Item")
-_FULL = 40  # digits of a revision id
 
 
 def identity() -> Identity:
@@ -121,7 +120,7 @@ def unabbreviated(dataset_id: DatasetId, name: str | None) -> str | None:
             would tell them the id, one digit after the other.
     """
     parts = [part.partition("~")[0] for part in (name or "").split("..")]
-    if any(len(part) < _FULL and looks_like_revision(part) for part in parts) and not may_read(dataset_id):
+    if any(looks_like_revision(part) and not is_full_id(part) for part in parts) and not may_read(dataset_id):
         raise InvalidInput("give the full id of the revision: a token that may not read cannot abbreviate it")
     return name
 

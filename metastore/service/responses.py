@@ -14,7 +14,7 @@ from flask import Response, request
 from werkzeug.http import http_date
 
 from metastore.descriptor.document import encode_line
-from metastore.parse import looks_like_revision
+from metastore.parse import is_full_id
 from metastore.service.context import service
 from metastore.service.guard import identity, may_read
 from metastore.service.requests import ENVELOPE, JSON, limit, wants_envelope, wants_little
@@ -185,7 +185,7 @@ def _kept(response: Response, etag: str | None, revision: str | None) -> Respons
 
 def _how_long(revision: str | None) -> str:
     """Return the `Cache-Control` of a read: the revision that a full id names never changes."""
-    if revision is not None and len(revision) == 40 and looks_like_revision(revision):
+    if revision is not None and is_full_id(revision):
         whose = "public" if service().settings.public_read else "private"
         return f"{whose}, max-age={_KEPT}, immutable"
     return "private, no-cache"

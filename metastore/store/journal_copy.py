@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from metastore.errors import DatasetNotFound, InvalidInput, PermissionDenied, TooLarge
-from metastore.parse import encodable, looks_like_revision, make_author, make_message, make_time, parse_writable_id
+from metastore.parse import encodable, is_full_id, make_author, make_message, make_time, parse_writable_id
 from metastore.store._journal import key_of
 from metastore.types import DatasetId, JournalEntry
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 #: The lines that are copied at once, the details of a line, and the characters that these may have.
 _AT_ONCE, _MOST_DETAILS, _LONGEST = 100, 20, 100_000
 _ACTIONS = frozenset({"move", "purge", "tag_update", "tag_delete", "adopt", "receive", "withdrawn"})
-_LENGTH_OF_ID = 40
 
 
 def named_by(line: JournalEntry) -> tuple[DatasetId, ...]:
@@ -41,7 +40,7 @@ def checked(line: JournalEntry) -> JournalEntry:
     if not isinstance(line, JournalEntry):
         raise InvalidInput(f"a line of a journal is a JournalEntry, not {type(line).__name__}")
     identity = key_of(line)[1]
-    if not (isinstance(identity, str) and len(identity) == _LENGTH_OF_ID and looks_like_revision(identity)):
+    if not (isinstance(identity, str) and is_full_id(identity)):
         raise InvalidInput(f"the id of a line has 40 hex digits, unlike {str(identity)[:60]!r}")
     if line.action not in _ACTIONS:
         raise InvalidInput(f"line {identity[:12]} has an unknown action, {str(line.action)[:40]!r}")
