@@ -183,15 +183,17 @@ def in_cache(folder: str, name: str) -> str | None:
     """
     path = os.path.join(folder, name)
     try:
-        for place in (os.path.dirname(folder), folder):
+        for place in (above := os.path.dirname(folder), folder):
             os.makedirs(place, 0o700, exist_ok=True)
-        if os.path.exists(path) and os.path.getsize(path) > _LARGEST:
-            _remove(path)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-        try:
-            is_ours = all(_is_private(status) for status in (os.stat(folder), os.fstat(file)))
-        finally:
-            os.close(file)
+        is_ours = not os.stat(above).st_mode & 0o022 and _is_private(os.lstat(folder))  # a link is open to all
+        if is_ours:
+            if os.path.exists(path) and os.path.getsize(path) > _LARGEST:
+                _remove(path)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+            try:
+                is_ours = _is_private(os.fstat(file))
+            finally:
+                os.close(file)
     except OSError as error:
         _log.info("%s cannot be used (%s): the index is kept in memory", path, error)
         return None

@@ -379,3 +379,15 @@ def test_every_command_takes_quiet_verbose_and_json() -> None:
         return [] if {"--quiet", "--verbose", "--json"} <= known else [path]
 
     assert without(app.cli, "metastore") == ["metastore completion"]
+
+
+def test_tables_of_the_journal_say_who_copied_a_line(run: Run, tmp_path: Path) -> None:
+    source = metastore.connect("memory:", author="Eve")
+    source.dataset_create("physics/cars", {"name": "cars"})
+    source.dataset_purge("physics/cars", force=True)
+    with metastore.connect(tmp_path / "told", author="Bo") as target:
+        target.dataset_create("physics/boats", {})
+        target.dataset_purge("physics/boats", force=True)
+        target.journal_import(source.journal())
+    rows = csv.DictReader(io.StringIO(run("journal", "--format", "csv", "--store", str(tmp_path / "told")).out))
+    assert [(row["author.name"], row["copied.author.name"]) for row in rows] == [("Eve", "Bo"), ("Bo", "")]

@@ -321,7 +321,18 @@ def a_link(folder: Path) -> None:
     (folder / "history.sqlite").symlink_to(folder.parent / "other")
 
 
-@pytest.mark.parametrize("damage", [open_to_others, a_file, a_link])
+def a_link_to_a_folder(folder: Path) -> None:
+    (folder.parent.parent / "other").mkdir(mode=0o700)
+    folder.parent.mkdir(mode=0o700)
+    folder.symlink_to(folder.parent.parent / "other")
+
+
+def below_a_folder_of_all(folder: Path) -> None:
+    folder.mkdir(0o700, parents=True)
+    folder.parent.chmod(0o777)
+
+
+@pytest.mark.parametrize("damage", [open_to_others, a_file, a_link, a_link_to_a_folder, below_a_folder_of_all])
 def test_a_cache_that_is_not_ours_alone_is_not_used(damage: Callable[[Path], None], tmp_path: Path) -> None:
     cache = tmp_path / "caches/one"
     damage(cache)

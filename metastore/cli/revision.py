@@ -186,7 +186,7 @@ def project_read(app: App, dataset_id: str) -> None:
     app.data(whole, lines)
 
 
-@command(_root, "journal", lists="created author.name action dataset_id message")
+@command(_root, "journal", lists="created author.name action dataset_id message copied.author.name")
 @click.argument("dataset_id", metavar="[OWNER/NAME]", required=False, shell_complete=completing.ids)
 @click.option("--since", type=TIME, metavar="TIME", help="Only from this time on.")
 @click.option("--limit", type=Number(0), help="The most entries to list.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from metastore.descriptor.document import decode, encode, same
@@ -217,7 +218,8 @@ def _has(store: Store, dataset_id: DatasetId, revision: str) -> bool:
 
 def _lines(store: Store, change: ChangeRequest) -> list[JournalEntry]:
     """Return the recent lines of this store about a dataset that were not withdrawn, newest first."""
-    lines = [line for line in store.journal(change.dataset_id, limit=_RECENT) if line.copied is None]
+    own = (line for line in store.journal(change.dataset_id) if line.copied is None)
+    lines = list(islice(own, _RECENT))
     withdrawn = {line.details.get("entry") for line in lines if line.action == "withdrawn"}
     return [line for line in lines if line.action != "withdrawn" and line.id not in withdrawn]
 

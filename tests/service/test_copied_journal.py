@@ -19,7 +19,7 @@ from metastore.errors import InvalidInput, OutcomeUnknown, PermissionDenied, Sto
 from metastore.http.connection import Connection
 from metastore.http.responses import ResponseLost
 from metastore.settings import ServiceSettings
-from metastore.store import journal_copy
+from metastore.store import journal_copy, settling
 from metastore.store._journal import key_of
 from metastore.store.journal_copy import copy_journal
 from metastore.types import Author, ChangeRequest, DatasetId, JournalEntry, Outcome, RevisionId
@@ -332,6 +332,16 @@ def test_a_copied_line_settles_no_change_of_this_store(memory: MetaStore, is_cop
     else:
         memory.dataset_purge("physics/cars", force=True, author=ANN, message="Why", at=EPOCH)
     assert memory.settle(lost) is (Outcome.NOT_LANDED if is_copied else Outcome.LANDED)
+
+
+def test_many_copied_lines_do_not_hide_one_of_this_store(memory: MetaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = memory.dataset_create("physics/cars", {"name": "cars"}).revision
+    change = ChangeRequest("purge", DatasetId("physics", "cars"), ANN, "Why", EPOCH)
+    memory.dataset_purge("physics/cars", force=True, author=ANN, message="Why", at=EPOCH)
+    details = {"revision": head.id}
+    memory.journal_import([JournalEntry(RevisionId(ID), "purge", change.dataset_id, details, BO, "Theirs", EPOCH)])
+    monkeypatch.setattr(settling, "_RECENT", 1)
+    assert memory.settle(OutcomeUnknown("lost", before=head.id, change=change)) is Outcome.LANDED
 
 
 def test_a_purge_elsewhere_stops_no_import_of_an_export(here: MetaStore, memory: MetaStore, tmp_path: Path) -> None:
