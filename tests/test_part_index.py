@@ -175,14 +175,7 @@ def test_an_open_store_reads_a_history_once_on_every_storage(storage: Storage, m
     for number in range(8):
         store.dataset_patch(CARS, {"version": str(number)})
     assert list(store.revision_list(CARS, path="/title")) == [first]
-    reads: list[str] = []
-    read = storage.read
-
-    def counted(dataset_id: Any, revision: str, path: str) -> bytes:
-        reads.append(revision)
-        return read(dataset_id, revision, path)
-
-    monkeypatch.setattr(storage, "read", counted)
+    reads = counting(storage, monkeypatch)
     newest = store.dataset_patch(CARS, {"title": "B"}).revision
     reads.clear()
     assert list(store.revision_list(CARS, path="/title")) == [newest, first]
