@@ -18,6 +18,7 @@ from metastore.client.store import RemoteStore
 from metastore.errors import InvalidInput, OutcomeUnknown, PermissionDenied, StorageUnavailable
 from metastore.http.connection import Connection
 from metastore.http.responses import ResponseLost
+from metastore.service import revisions
 from metastore.settings import ServiceSettings
 from metastore.store import journal_copy, settling
 from metastore.store._journal import key_of
@@ -332,6 +333,15 @@ def test_a_copied_line_settles_no_change_of_this_store(memory: MetaStore, is_cop
     else:
         memory.dataset_purge("physics/cars", force=True, author=ANN, message="Why", at=EPOCH)
     assert memory.settle(lost) is (Outcome.NOT_LANDED if is_copied else Outcome.LANDED)
+
+
+def test_after_a_second_the_answer_says_how_many_lines_were_looked_at(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revisions, "_LONG", -1.0)
+    lines = [line(id=digit * 40) for digit in "abc"]
+    assert sent(door, *lines).get_json() == {"done": 1, "appended": 1}
+    assert sent(door, *lines[1:]).get_json() == {"done": 1, "appended": 1}
 
 
 def test_many_copied_lines_do_not_hide_one_of_this_store(memory: MetaStore, monkeypatch: pytest.MonkeyPatch) -> None:
