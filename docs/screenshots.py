@@ -56,8 +56,9 @@ SIGNED_IN = {
 def fill(folder: str) -> tuple[metastore.Store, bundle.BundleRegistry]:
     """Make a store in a folder and a registry in memory, with the samples."""
     store = metastore.connect(f"{folder}/store", author=sample.ANN, validation="off", sync=False)
-    registry = bundle.connect("memory:", groups=bundle.Groups.parse(sample.GROUPS))
-    sample.fill(store, registry, Path(folder) / "files", NOW)
+    clock = sample.Clock(NOW)
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse(sample.GROUPS), clock=clock)
+    sample.fill(store, registry, clock, Path(folder) / "files")
     return store, registry
 
 

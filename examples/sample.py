@@ -21,16 +21,37 @@ CATALOGUE = Path(__file__).parent / "catalogue"
 GROUPS = "groups = NOvA BNB DUNE\nNOvA = ann\nBNB = bo ann\nroot = carol\n"
 ANN, BO = "Ann Lee <ann@example.org>", "Bo Ek <bo@example.org>"
 
+_REPLACED = {"remove_devices": ["E:TR101D"], "add_devices": ["E:TR102D"]}
 
-def fill(store: metastore.Store, registry: bundle.BundleRegistry, files: Path, now: datetime) -> None:
+
+class Clock:
+    """The clock of a registry of samples, on which people make their changes on several days.
+
+    Attributes:
+        now: The time of the newest change of a dataset.
+    """
+
+    def __init__(self, now: datetime) -> None:
+        self.now = self._shown = now
+
+    def __call__(self) -> datetime:
+        return self._shown
+
+    def is_days_ago(self, days: int) -> None:
+        """Show the time so many days ago."""
+        self._shown = self.now - timedelta(days=days)
+
+
+def fill(store: metastore.Store, registry: bundle.BundleRegistry, clock: Clock, files: Path) -> None:
     """Give an empty store and an empty registry their contents.
 
     Args:
         store: Whose author is Ann.
-        registry: Whose groups are `GROUPS`.
+        registry: Whose groups are `GROUPS`, and whose clock is the next argument.
+        clock: Tells the registry when its changes are made. A database also notes its own time, and pages show both.
         files: Where files are kept: `OWNER/NAME/SHA-256`.
-        now: The time of the newest change of a dataset.
     """
+    now = clock.now
     for number, path in enumerate(sorted(CATALOGUE.glob("*/*/datapackage.json"))):
         owner, name = path.parts[-3:-1]
         first = {"at": now - timedelta(days=240 - 30 * number), "message": "First import"}
@@ -39,11 +60,23 @@ def fill(store: metastore.Store, registry: bundle.BundleRegistry, files: Path, n
     _describe_compression(store, now)
     store.dataset_delete("pandas/test-package", at=now - timedelta(days=30), message="It is for tests alone")
     _list_devices(store, files, now)
+    _change_bundles(registry, clock)
+
+
+def _change_bundles(registry: bundle.BundleRegistry, clock: Clock) -> None:
+    """Import the bundles, and let three people change them over the weeks that follow."""
+    clock.is_days_ago(40)
     registry.bundle_import(real_bundles(), user="carol", comment="As known in public")
-    without = {"remove_devices": ["E:TRTGTD"]}
-    registry.bundle_update("NuMI_Physics_A9", without, user="ann", comment="Its readout is broken")
-    replaced = {"remove_devices": ["E:TR101D"], "add_devices": ["E:TR102D"]}
-    registry.bundle_update("NuMI_Physics_A9", replaced, user="ann", comment="TR101D was replaced in the access")
+    for days, name, change, user, reason in (
+        (33, "BoosterNeutrinoBeam_read", {"remove_devices": ["E:LM875C"]}, "bo", "It reads nothing"),
+        (26, "BNB_BPM_settings", {"event": "p,600000"}, "bo", "Log the settings every ten minutes"),
+        (19, "BoosterNeutrinoBeam_read", {"add_devices": ["E:LM875C"]}, "bo", "Its cable was loose"),
+        (6, "NuMI_Physics_A9", {"remove_devices": ["E:TRTGTD"]}, "ann", "Its readout is broken"),
+        (2, "NuMI_Physics_A9", _REPLACED, "ann", "TR101D was replaced in the access"),
+    ):
+        clock.is_days_ago(days)
+        registry.bundle_update(name, change, user=user, comment=reason)
+    clock.is_days_ago(0)
 
 
 def _publish_vega(store: metastore.Store, now: datetime) -> None:

@@ -42,9 +42,12 @@ def new_database() -> str:
 
 
 def fill(store: str, groups: Path, files: Path) -> None:
-    author = sample.ANN
-    with metastore.connect(store, author=author) as datasets, bundle.connect(store, groups=groups) as registry:
-        sample.fill(datasets, registry, files, datetime.now(UTC))
+    clock = sample.Clock(datetime.now(UTC))
+    with (
+        metastore.connect(store, author=sample.ANN) as datasets,
+        bundle.connect(store, groups=groups, clock=clock) as registry,
+    ):
+        sample.fill(datasets, registry, clock, files)
 
 
 def token(store: str) -> str:
@@ -72,7 +75,7 @@ def explain(address: str, made: str) -> None:
     show(["look into the file of ifbeam/devices, and into the one that v1.0.0 had"])
     show(["edit okfn/compression, run the PATCH above before you save, and keep both changes"])
     show(["undo only the change that miscounts, in its description", "restore the deleted dataset pandas/test-package"])
-    show(["find out who removed the device E:TRTGTD, and restore that bundle"])
+    show(["find out who removed the device E:TRTGTD, and restore that bundle as it was a week ago"])
     show(["replace the device E:TOR860 in both bundles that have it", f"read everything in German: {address}/?lang=de"])
     step("The same and more, in curl, Python and JavaScript:")
     show([f"bash {EXAMPLES}/service.sh", f"python {EXAMPLES}/service.py"])

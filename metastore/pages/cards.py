@@ -33,6 +33,7 @@ class Card:
         title: Its title, else its name.
         summary: The beginning of its description, without Markdown.
         licences: Names of licences, including those of its resources.
+        openness: Whether they are all open: `open`, `not-open` or `none`; empty if the descriptor was not read.
         formats: The formats of its resources.
         revision: The revision that is shown; None if it cannot be read.
         columns: The columns that a search found by their names.
@@ -43,6 +44,7 @@ class Card:
     title: str
     summary: str = ""
     licences: tuple[str, ...] = ()
+    openness: str = ""
     formats: tuple[str, ...] = ()
     revision: Revision | None = None
     columns: tuple[str, ...] = ()
@@ -84,10 +86,11 @@ def _card(found: Hit | DatasetId, terms: Sequence[Term], column: str | None, *, 
         return bare
     seen = document(dataset_id, content)
     licences, formats = seen.values["licence"], seen.values["format"]
+    openness = next(iter(seen.values["openness"]), "")
     columns = _columns(seen.values["field"], terms, column)
     summary, number = _described(content)
     title = _cut(seen.title, _TITLE)
-    return Card(dataset_id, title, summary, licences[:3], formats[:6], shown, columns, number)
+    return Card(dataset_id, title, summary, licences[:3], openness, formats[:6], shown, columns, number)
 
 
 def _columns(names: Iterable[str], terms: Sequence[Term], column: str | None) -> tuple[str, ...]:

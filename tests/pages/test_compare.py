@@ -322,3 +322,13 @@ def test_the_changes_of_a_field_stand_together_under_its_name_before_and_after(s
         ],
         ["field lon › type changed", "string", "number"],
     ]
+
+
+@pytest.mark.parametrize("revision", ["v1", "HEAD~1"])
+def test_an_older_revision_is_compared_with_the_newest_by_one_click(store: MetaStore, revision: str) -> None:
+    store.dataset_patch("physics/cars", {"title": "Cars and lorries"})
+    store.dataset_patch("physics/cars", {"title": "Lorries"})
+    reader = reader_of(store).opens(f"/datasets/physics/cars?revision={revision}").follows("Compare with the newest")
+    assert "Lorries" in reader.text(".differences")
+    assert ("from=v1" in reader.path) == (revision == "v1"), "a tag is easier to read in an address than an id"
+    assert "Compare with the newest" not in reader.opens("/datasets/physics/cars").texts("main a")

@@ -37,6 +37,15 @@ def test_a_device_in_a_list_leads_to_where_it_is_and_was(registry: BundleRegistr
     assert reader.texts(WAS)[0] == "Near added just now by carol still there Import"
 
 
+@pytest.mark.parametrize("user", ["", "ann"])
+def test_the_list_of_the_bundles_of_a_device_offers_to_replace_it(registry: BundleRegistry, user: str) -> None:
+    reader = reader_of(registry, user).opens("/bundles?device=E:TOR860")
+    assert reader.follows("Replace it in these bundles").texts(NOW) == ["Beam", "Far", "Near"]
+    assert ("Preview" in reader.texts("button")) == bool(user)
+    reader.opens("/bundles?device=E:TOR860").follows("Where the device E:TOR860 is and was")
+    assert reader.texts(NOW)[0] == "Beam"
+
+
 def test_an_unknown_device_is_said_to_be_unknown(registry: BundleRegistry) -> None:
     reader = reader_of(registry).opens("/device?name=E:NONE")
     assert "The record has no device of this name" in reader.text()
@@ -118,3 +127,12 @@ def test_the_entries_of_a_record_lead_to_the_previous_and_the_next(registry: Bun
     reader.follows("← Previous change")
     assert reader.texts("a[rel]:is([rel=prev], [rel=next])") == ["Next change →"]
     assert reader.follows("Next change →").path == f"/snapshots/{newest}"
+
+
+def test_a_snapshot_is_compared_with_the_newest_by_one_click(registry: BundleRegistry) -> None:
+    first, last = (line.id for line in reversed(registry.bundle_log("Past")))
+    reader = reader_of(registry).opens(f"/snapshots/{first}").follows("Compare with the newest")
+    assert reader.texts("ul.devices.removed li") == ["− E:TOR860"]
+    assert "Compare with the newest" not in reader.opens(f"/snapshots/{last}").texts("main a")
+    registry.bundle_delete("Past", user="ann", comment="Gone")
+    assert "Compare with the newest" not in reader.opens(f"/snapshots/{first}").texts("main a")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -68,3 +68,17 @@ def test_bundles_beyond_a_page_are_reached_by_links(registry: BundleRegistry) ->
     assert seen[:60] == [*(f"B{number:02}" for number in range(60) if number != 10), "Kept"]
     assert seen[60:] == ["Later_changed", "Later_deleted"]
     assert reader.texts("[rel=next]") == []
+
+
+def test_one_bundle_is_shown_on_days_that_are_one_click_away() -> None:
+    times = [datetime.now(UTC) - timedelta(days=ago) for ago in (20, 3)]
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse(GROUPS), clock=lambda: times.pop(0))
+    made = {"name": "NuMI", "event": "e,a9", "ifb_group": "NOvA"}
+    registry.bundle_create(made, user="ann", comment="First")
+    registry.bundle_update("NuMI", {"event": "e,1d"}, user="ann", comment="Turn")
+    reader = reader_of(registry).opens("/bundles-as-of?name=NuMI").follows("a week ago")
+    assert reader.texts(f"{ROWS} code") == ["e,a9"]
+    assert reader.texts(f"{ROWS} td:last-child") == ["changed"]
+    assert reader.follows("yesterday").texts(f"{ROWS} td:last-child") == ["unchanged"]
+    assert "This bundle did not exist then." in reader.follows("30 days ago").text(".empty")
+    assert reader.opens("/bundles-as-of?name=Other&at=2026-01-01").status == 404

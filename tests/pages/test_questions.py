@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from metastore.auth.keys import secret_key
 from metastore.auth.tokens import Verifier
 from metastore.web import create_app
 
-from .conftest import GROUPS, SECRET
+from .conftest import BUNDLES, GROUPS, SECRET
 from .reader import Reader
 
 BO = "Bo Ek <bo@example.org>"
@@ -128,3 +130,25 @@ def test_a_visitor_an_editor_and_an_admin_find_what_they_look_for(
     for click in clicks:
         people.follows(click)
     assert answer in people.text()
+
+
+def test_a_bundle_of_the_samples_is_restored_as_it_was_on_a_day_by_eight_clicks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BUNDLES.parent))
+    sample = import_module("sample")
+    clock = sample.Clock(now := datetime.now(UTC))
+    groups = bundle.Groups.parse(sample.GROUPS)
+    store = metastore.connect("memory:", author=sample.ANN, validation="off")
+    with bundle.connect("memory:", groups=groups, clock=clock) as registry:
+        sample.fill(store, registry, clock, tmp_path)
+        admin = Reader(create_app(store, verifier=Verifier((GivenKeys(secret_key(SECRET)),)), bundles=registry))
+        admin.signs_in("ann")  # two clicks
+        admin.opens("/").follows("Bundles").follows("NuMI_Physics_A9")
+        assert "E:TRTGTD" not in admin.texts("#devices ~ .tall code")
+        admin.sends("Show that day", at=f"{now - timedelta(days=7):%Y-%m-%d}")
+        assert "changed" in admin.text("tbody")
+        admin.follows("NuMI_Physics_A9").follows("Restore this state").sends("Restore", comment="It is repaired")
+        assert {"E:TRTGTD", "E:TR101D"} <= set(admin.texts("#devices ~ .tall code"))
+        days = {entry.created.date() for entry in registry.bundle_log()}
+    assert len(days) >= 6

@@ -20,7 +20,7 @@ PAGES = (
     "/",
     "/datasets",
     "/search?q=csv",
-    "/datasets/vega/datasets?find=unemployment",
+    "/datasets/vega/datasets?find=unemployment&revision=v1",
     "/datasets/vega/datasets?resource=5",
     "/datasets/vega/datasets/history",
     "/datasets/vega/datasets/blame?path=/resources/3",
@@ -39,7 +39,7 @@ PAGES = (
     "/datasets/vega/datasets/undo?revision=HEAD",
     "/datasets/new?as=form",
     "/datasets/ocean/rows",
-    "/bundles",
+    "/bundles?device=E:HRNDIR",
     "/bundles/NuMI_Physics_A9",
     "/bundles/NuMI_Physics_A9/edit",
     "/bundles/NuMI_Physics_A9/copy",
@@ -89,6 +89,7 @@ def fills(site: Site) -> None:
     made = {"name": "Gone", "event": "e,1d", "ifb_group": "NOvA", "devices": ["E:ONE"]}
     site.registry.bundle_create(made, user="carol")
     assert site.registry.bundle_delete("Gone", user="carol", comment="Over").id == GONE + 1
+    site.registry.bundle_update("NuMI_Physics_A9", {"udp": True}, user="carol", comment="Send it")
 
 
 def wrong_on(person: Person, path: str) -> dict[tuple[str, int], list[str]]:

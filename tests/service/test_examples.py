@@ -72,8 +72,9 @@ def test_the_sample_has_a_file_for_each_version_a_move_and_a_mistake_to_undo(
     monkeypatch.syspath_prepend(str(EXAMPLES))
     sample = import_module("sample")
     store = metastore.connect("memory:", author=sample.ANN)
-    registry = bundle.connect("memory:", groups=bundle.Groups.parse(sample.GROUPS))
-    sample.fill(store, registry, tmp_path, datetime(2026, 9, 10, tzinfo=UTC))
+    clock = sample.Clock(datetime(2026, 9, 10, tzinfo=UTC))
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse(sample.GROUPS), clock=clock)
+    sample.fill(store, registry, clock, tmp_path)
     settings = ServiceSettings(lfs_folder=f"{tmp_path}/{{owner}}/{{name}}")
     client = create_app(store, bundles=registry, settings=settings).test_client()
     file = "/datasets/ifbeam/devices?resource=0"
