@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from metastore.bundle import Bundle, BundleRegistry
+from metastore.bundle import Bundle, BundleRegistry, Groups
 from metastore.bundle.checks import make_bundle, warnings
 from metastore.bundle.listing import ORDERS, BundleLine, Listing
 from metastore.bundle.port import BundleRecord, Write
@@ -28,7 +28,7 @@ from metastore.errors import (
 
 from ..cases import cases
 from ..conftest import EPOCH
-from .conftest import DATA, REAL, RECORDS, numi, opened, registry_of
+from .conftest import DATA, GROUPS, REAL, RECORDS, numi, opened, registry_of
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -531,6 +531,18 @@ def test_a_bundle_is_read_as_of_a_snapshot_and_a_time(history: BundleRegistry) -
         history.bundle_read("NuMI", at=EPOCH + timedelta(days=1))
     with pytest.raises(BundleNotFound, match="there was no bundle Other"):
         history.bundle_read("Other", at=EPOCH)
+
+
+def test_as_of_goes_by_the_time_of_the_change_and_the_log_by_its_number(record: BundleRecord) -> None:
+    times = [EPOCH + timedelta(days=days) for days in (0, 2, 1)]  # the clock was set back
+    registry = BundleRegistry(record, Groups.parse(GROUPS), clock=iter(times).__next__)
+    registry.bundle_create(make_bundle(numi()), user="ann")
+    registry.bundle_update("NuMI", {"event": "e,late"}, user="ann")
+    registry.bundle_update("NuMI", {"event": "e,early"}, user="ann")
+    events = [registry.bundle_read("NuMI", at=EPOCH + timedelta(days=days)).event for days in range(4)]
+    assert events == ["e,a9", "e,early", "e,late", "e,late"]
+    assert [line.created for line in registry.bundle_log()] == times[::-1]
+    assert registry.bundle_read("NuMI").event == "e,early"
 
 
 @pytest.mark.parametrize("year", [1, 999, 1000, 1969])

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from metastore.bundle import Bundle, BundleRegistry, Groups
 from metastore.bundle.exchange import read_rows
 from metastore.errors import AlreadyExists, BundleNotFound, InvalidInput, MetastoreError, PermissionDenied
 
-from ..conftest import ticking
 from .conftest import GROUPS, RECORDS
 
 SOAK = bool(os.environ.get("METASTORE_SOAK"))
@@ -37,6 +37,17 @@ BUNDLES = st.builds(
     hosts=st.sampled_from([(), ("h1",), ("h2", "h1")]),
     devices=DEVICES,
 )
+
+
+class SteppedClock:
+    """The machine's clock, which somebody sets now and then. PostgreSQL's server has a clock of its own."""
+
+    def __init__(self) -> None:
+        self.off, self.last = timedelta(), datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        self.last = datetime.now(UTC) + self.off
+        return self.last
 
 
 class Model:
@@ -86,14 +97,18 @@ class Model:
 
 class Machine(RuleBasedStateMachine):
     make: Any
+    has_a_server = False
 
     @initialize()
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.record = self.make(self.folder)
-        self.registry = BundleRegistry(self.record, Groups.parse(GROUPS), clock=ticking())
+        self.clock = SteppedClock()
+        self.registry = BundleRegistry(self.record, Groups.parse(GROUPS), clock=self.clock)
         self.model = Model()
         self.numbers: list[int] = []
+        self.times: list[datetime] = []
+        self.is_claimed: list[bool] = []
 
     def teardown(self) -> None:
         if hasattr(self, "registry"):
@@ -115,6 +130,12 @@ class Machine(RuleBasedStateMachine):
         if len(self.model.record) > before:
             fresh = [line.id for line in self.registry.bundle_log(limit=len(self.model.record) - before)]
             self.numbers += reversed(fresh)
+            self.times += [self.clock.last] * len(fresh)
+            self.is_claimed += [abs(self.clock.off) > timedelta(minutes=1)] * len(fresh)
+
+    @rule(hours=st.integers(-1, 1), seconds=st.integers(-1, 1))
+    def set_the_clock(self, hours: int, seconds: int) -> None:
+        self.clock.off += timedelta(hours=hours, seconds=seconds)
 
     @rule(user=USERS, bundle=BUNDLES)
     def create(self, user: str | None, bundle: Bundle) -> None:
@@ -203,9 +224,25 @@ class Machine(RuleBasedStateMachine):
         assert [(line.name, line.deleted, line.user, line.action) for line in log] == [
             (name, deleted, user, action) for name, _, deleted, user, action in self.model.record
         ]
+        assert [line.created for line in log] == self.times
+        assert [line.recorded is not None for line in log] == [each and self.has_a_server for each in self.is_claimed]
         if self.numbers:
             index = len(self.numbers) // 2
             assert self.registry.bundle_snapshot(self.numbers[index]).bundle == self.model.record[index][1]
+
+    @invariant()
+    def as_of_a_time_goes_by_the_latest_time_until_then(self) -> None:
+        if not self.times:
+            return
+        middle = len(self.times) // 2
+        name, at = self.model.record[middle][0], max(self.times[middle], self.clock.last)
+        until = [i for i, each in enumerate(self.times) if self.model.record[i][0] == name and each <= at]
+        latest = max(until, key=lambda i: (self.times[i], i))
+        if self.model.record[latest][2]:
+            with pytest.raises(BundleNotFound):
+                self.registry.bundle_read(name, at=at)
+        else:
+            assert self.registry.bundle_read(name, at=at) == self.model.record[latest][1]
 
     @invariant()
     def every_chain_holds(self) -> None:
@@ -217,6 +254,7 @@ class Machine(RuleBasedStateMachine):
 def test_random_calls_do_what_the_model_does(record: str) -> None:
     class Of(Machine):
         make = staticmethod(RECORDS[record])
+        has_a_server = record == "postgres"
 
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Of,

@@ -114,15 +114,6 @@ def test_migrating_bounds_the_times_of_rows_that_were_there() -> None:
     drop_database(dsn)
 
 
-def test_as_of_goes_by_the_time_of_the_change_and_not_by_its_number(record: PostgresRecord) -> None:
-    registry = BundleRegistry(record, GROUPS, clock=iter([AT, AT + timedelta(days=2), AT + timedelta(days=1)]).__next__)
-    registry.bundle_create(NUMI, user="ann")
-    registry.bundle_update("NuMI", {"event": "e,late"}, user="ann")
-    registry.bundle_update("NuMI", {"event": "e,early"}, user="ann")
-    events = [registry.bundle_read("NuMI", at=AT + timedelta(days=days)).event for days in range(4)]
-    assert events == ["e,a9", "e,early", "e,late", "e,late"]
-
-
 # Groups
 
 

@@ -15,6 +15,7 @@ an answer is cut or late    `http_proxy.Proxy`                  service: `client
 …                           `hosts/server.HostServer.fault`     GitHub, GitLab, Gitea, Git: `hosts/test_faults`
 the outcome is unknown      all of them                         `test_settle` here and of hosts, PostgreSQL, service
 the clock steps             `test_feed.SteppedClock`            local: `test_feed`; PostgreSQL numbers its changes
+…                           `test_clock_steps.World`            local: backups, imports; bundles: `bundle/test_model`
 Git works beside            Git's housekeeping, in loops        local: `test_beside_git`
 a process forks             threads that pack, write, read      local: `test_forks`; hosts, PostgreSQL: `*_fork*`
 ==========================  ==================================  ===================================================
