@@ -80,12 +80,13 @@ MOVE = f"SELECT * FROM metastore_dataset_move({_HERE}, %(parent)s, %(new_owner)s
 PURGE = f"SELECT * FROM metastore_dataset_purge({_HERE}, %(parent)s)"
 SETTLE = "SELECT metastore_dataset_settle(%s::uuid)"
 
-#: What may not be listed unless it is asked for: the owners that start with `_`.
+#: Owners that start with `_` are listed only if they are asked for. PostgreSQL must not know the limit when it plans:
+#: it expects a prefix to fit fewer ids than the limit, and would read and sort the whole table.
 LIST = """SELECT owner, name FROM dataset
 WHERE (owner, name) >= (%(owner)s, %(name)s) AND (owner, name) <= (%(until)s, %(last)s)
     AND starts_with(owner || '/' || name, %(prefix)s)
     AND (%(hidden)s OR NOT starts_with(owner, '_')) AND (%(deleted)s::boolean IS NULL OR deleted = %(deleted)s)
-ORDER BY owner, name LIMIT %(limit)s"""
+ORDER BY owner, name LIMIT (SELECT %(limit)s)"""
 
 #: Select what cursors begin with, and whether this server numbered the transactions.
 FEED = """SELECT left(md5(id || system_identifier), 16), system = system_identifier
