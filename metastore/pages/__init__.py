@@ -101,13 +101,14 @@ def install(app: Flask, served: Service) -> None:
         pages.register_blueprint(oidc.oidc)
 
     @pages.before_request
-    def know_the_caller() -> None:
+    def know_the_caller() -> refusals.Page | None:
         know(session.identity())
         rate.enter()
         refusals.check_size()
         protection.protect()
         session.sign_in_on_the_form(refusals.SIGN_IN)
         refusals.check_signed_in()
+        return refusals.only_drawn()
 
     pages.after_request(_secure)
     pages.register_error_handler(MetastoreError, _of_ours)
@@ -129,6 +130,7 @@ def _known_to_all() -> dict[str, Any]:
         "has_bundles": service().bundles is not None,
         "stays": session.stays,
         "refusal": g.get("refusal"),
+        "takes_form": refusals.takes_form,
         "languages": languages,
         "view_address": _view_address,
     }

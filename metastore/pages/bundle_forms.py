@@ -127,9 +127,10 @@ def _edited_again(error: Exception, name: str) -> str:
     if newest.deleted:
         is_explained()
         return _form(replace(typed, expected=str(newest.id)), name, newest=newest)
-    if isinstance(error, RevisionConflict):
-        others = parts.since(name, snapshot_number(typed.expected), newest)
-        return _form(replace(typed, expected=str(newest.id)), name, others=others, newest=newest, base=typed.expected)
+    base = typed.expected if isinstance(error, RevisionConflict) else request.form.get("base")
+    if base:
+        more = {"others": parts.since(name, snapshot_number(base), newest), "newest": newest, "base": base}
+        return _form(replace(typed, expected=str(newest.id)), name, problem=_of_fields(error), **more)
     return _form(typed, name, problem=_of_fields(error))
 
 

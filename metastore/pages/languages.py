@@ -23,6 +23,8 @@ from metastore.phrase import Phrase
 LANGUAGES = {"en": "English", "de": "Deutsch"}
 _FOLDER = Path(__file__).parent / "translations"
 _PARAMETER = "lang"
+#: The field of a button that only draws a form again in another language, and sends nothing else that it asks for.
+ONLY_DRAW = "only_draw"
 
 
 class _Parameters(ImmutableMultiDict[str, str]):
@@ -90,13 +92,16 @@ def field() -> Markup:
     return Markup('<input type="hidden" name="lang" value="{}">').format(code) if code else Markup("")
 
 
-def choices() -> list[tuple[str, str, str]]:
+def choices(*, with_form: bool = False) -> list[tuple[str, str, str]]:
     """Return the other languages, each with its code, its name and the address of this page in it.
 
     The address has only the parameters that the page has read: no link repeats what somebody else made up. The answer
-    to a form has none: its address alone does not lead to what was typed.
+    to a form has none, since its address alone does not lead to what was typed, unless the form is sent there again.
+
+    Args:
+        with_form: Whether a button sends the form of the page to the address.
     """
-    if request.method == "POST":
+    if request.method == "POST" and not with_form:
         return []
     asked: _Parameters = request.args  # type: ignore[assignment]
     query = {name: asked.getlist(name) for name in asked if name in asked.noted}

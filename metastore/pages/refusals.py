@@ -1,7 +1,8 @@
 """Refused forms. Each is shown again with the user's input, one sentence on what happened, and a way to go on.
 
 A view that takes a form names with `drawn_again_by` the function that draws it. Every error, of the view or
-before it, goes to `answer`, so that no view can lose a user's input.
+before it, goes to `answer`, so that no view can lose a user's input. So does another language that the user chooses
+on a page that a form led to.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from metastore.errors import (
     OutcomeUnknown,
 )
 from metastore.pages import formatting
+from metastore.pages.languages import ONLY_DRAW
 from metastore.pages.languages import gettext as _
 from metastore.service.context import service
 from metastore.service.guard import may_read
@@ -43,9 +45,13 @@ _LARGEST, _LARGEST_SHOWN = 6 * 1024 * 1024, 8 * 1024 * 1024
 #: The field for a token, with which a user signs in on a refused form.
 SIGN_IN = "sign_in_token"
 #: Fields that belong to the page, not to the user's input.
-_OF_THE_PAGE = ("csrf_token", SIGN_IN)
+_OF_THE_PAGE = ("csrf_token", SIGN_IN, ONLY_DRAW)
 #: View -> function that draws its form again, from an error and the arguments of the path.
 _drawn_by: dict[Callable[..., Any], Callable[..., Page]] = {}
+
+
+class DrawnAgain(Exception):
+    """Nothing is wrong with a form: its user only wants to see it in another language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,19 @@ def check_signed_in() -> None:
         raise AuthenticationError(_("you are no longer signed in"), missing=True)
 
 
+def takes_form() -> bool:
+    """Tell whether the request is a form that changes something, so that its page has the form, with the id `typed`."""
+    return request.method == "POST" and _drawer() is not None
+
+
+def only_drawn() -> Page | None:
+    """Draw a form again if its user asks for no more than that. Returns None for any other request."""
+    draw = _drawer()
+    if request.method != "POST" or draw is None or not request.form.get(ONLY_DRAW):
+        return None
+    return _drawn(draw, DrawnAgain())
+
+
 def answer(error: Exception) -> Page | None:
     """Draw the refused form again.
 
@@ -123,14 +142,19 @@ def answer(error: Exception) -> Page | None:
     # The form itself shows mistakes in its fields, and the changes of others.
     explained = isinstance(error, (InvalidInput, Conflict))
     g.refusal = None if explained else _refusal(error)
+    page = _drawn(draw, error)
+    return (page, status) if isinstance(page, str) else page
+
+
+def _drawn(draw: Callable[..., Page], error: Exception) -> Page:
+    """Draw a form; if that is impossible, one with the bare input."""
     try:
-        page = draw(error, **(request.view_args or {}))
-    except Exception as failure:  # the input is shown even if the form cannot be drawn
+        return draw(error, **(request.view_args or {}))
+    except Exception as failure:
         if not isinstance(failure, (MetastoreError, HTTPException)):
             _log.exception("%s %s: the form cannot be drawn again", request.method, request.path)
-        g.refusal = g.refusal or _refusal(error)
-        page = render_template("again.html", typed=_typed())
-    return (page, status) if isinstance(page, str) else page
+        g.refusal = g.get("refusal") or _refusal(failure if isinstance(error, DrawnAgain) else error)
+        return render_template("again.html", typed=_typed())
 
 
 def is_explained() -> None:

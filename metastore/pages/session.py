@@ -19,6 +19,7 @@ from werkzeug.wrappers import Response
 from metastore.auth.access import ANONYMOUS, BundleGrant, Identity, Scope
 from metastore.errors import AuthenticationError, StorageUnavailable
 from metastore.index_file import IndexFile, transaction
+from metastore.pages.languages import ONLY_DRAW
 from metastore.pages.languages import gettext as _
 from metastore.service.context import service
 from metastore.service.guard import know, named
@@ -252,6 +253,8 @@ def _form(onward: str, problem: AuthenticationError | None = None) -> str:
 def check() -> tuple[str, int] | Response:
     """Sign in with a token, which a user pasted or a portal sent."""
     onward = request.form.get("next", "")
+    if request.form.get(ONLY_DRAW):
+        return _form(onward), 200
     try:
         who = named(service().verifier.identify(request.form.get("token", "").strip()))
     except AuthenticationError as error:

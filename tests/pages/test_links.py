@@ -75,7 +75,8 @@ def kind(url: str) -> str:
     if path in ("/datasets", "/search"):
         names = sorted(dict(parse_qsl(query, keep_blank_values=True)))
         return f"{path}?{names if len(names) < 3 else 'more'}"
-    return re.sub(r"physics(/|%2F)d0[1-4]\d|[0-9a-f]{40}|before=\d+|snapshots/\d+", "…", f"{path}?{query}")
+    numbers = r"[0-9a-f]{40}|before=\d+|snapshots/\d+|\bto=\d+|\bat=[\d-]+&name=\w+"
+    return re.sub(rf"physics(/|%2F)d0[1-4]\d|{numbers}", "…", f"{path}?{query}")
 
 
 def crawl(

@@ -10,8 +10,10 @@ from html import unescape
 from typing import Any
 
 import pytest
+from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, expect
+from werkzeug.test import TestResponse
 
 import metastore
 from metastore import MetaStore, bundle
@@ -365,3 +367,75 @@ def test_a_refused_form_can_be_used_by_all_and_a_text_that_is_too_large_is_not_e
         expect(page.get_by_label("Why?")).to_have_value("Mine")
         person.context.close()
         assert person.complaints == []
+
+
+def in_german(client: FlaskClient, page: str, path: str) -> TestResponse:
+    """Press the button for German at the end of a page that a form led to."""
+    (button,) = BeautifulSoup(page, "html.parser").select("footer button[form=typed]")
+    assert button.text == "Deutsch"
+    form = {**fields(page), str(button["name"]): str(button["value"])}
+    return client.post(path + str(button["formaction"]), data=form, headers=HERE)
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_a_refused_form_in_another_language_keeps_what_was_typed_and_changes_nothing(
+    client: FlaskClient, store: MetaStore, registry: BundleRegistry, path: str
+) -> None:
+    answer = client.post(path, data={**FORMS[path], "csrf_token": "lost"}, headers=HERE)
+    answer = in_german(client, answer.text, path)
+    assert (answer.status_code, alert(answer.text)[:31]) == (401, "Sie sind nicht mehr angemeldet.")
+    check_kept(answer.text, path)
+    sign_in(client)
+    before = len(list(store.changes())), len(list(registry.bundle_log()))
+    refused = client.post(path, data={**FORMS[path], "csrf_token": "lost"}, headers=HERE)
+    drawn = in_german(client, refused.text, path)
+    assert (drawn.status_code, alert(drawn.text)) == (200, "")
+    assert '<html lang="de">' in drawn.text
+    check_kept(drawn.text, path)
+    assert (len(list(store.changes())), len(list(registry.bundle_log()))) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "typed", "heading"),
+    [
+        ("/datasets/new", {"id": "a/b", "text": DESCRIPTOR}, "Vorschau"),
+        ("/datasets/physics/cars/edit", {"text": DESCRIPTOR}, "Was das Speichern ändert"),
+        ("/new-bundle", FORMS["/new-bundle"], "Neues Bündel Mine"),
+        ("/bundles/NuMI/edit", FORMS["/bundles/NuMI/edit"], "Änderungen an NuMI"),
+        (
+            "/device",
+            {"name": "E:TOR860", "new": "E:NEW", "in.NuMI": "1", "comment": "My reason"},
+            "E:TOR860 durch E:NEW",
+        ),
+        (
+            "/import-bundles",
+            {"text": '[{"name": "NuMI", "event": "e,00"}]', "comment": "My reason"},
+            "Was die Datei ändert",
+        ),
+    ],
+)
+def test_a_preview_in_another_language_is_still_one(
+    client: FlaskClient, path: str, typed: dict[str, str], heading: str
+) -> None:
+    sign_in(client)
+    answer = client.post(path, data={**typed, "step": "preview", "csrf_token": csrf(client)})
+    page = in_german(client, answer.text, path).text
+    assert heading in " ".join(re.sub(r"<[^>]*>", "", page).split())
+    kept = {name: value for name, value in typed.items() if name != "step"}
+    assert kept.items() <= fields(page).items()
+
+
+def test_another_language_keeps_the_changes_of_others_beside_a_bundle(client: FlaskClient) -> None:
+    sign_in(client)
+    form = {**FORMS["/bundles/NuMI/edit"], "expected": "1", "csrf_token": csrf(client)}
+    page = in_german(client, client.post("/bundles/NuMI/edit", data=form).text, "/bundles/NuMI/edit").text
+    assert "e,1d" in alert(page)
+    assert 'value="merge"' in page
+    check_kept(page, "/bundles/NuMI/edit")
+
+
+def test_a_refused_token_can_be_followed_by_another_language(client: FlaskClient) -> None:
+    refused = client.post("/sign-in", data={"token": "junk", "next": "/changes", "csrf_token": csrf(client)})
+    page = in_german(client, refused.text, "/sign-in").text
+    assert ("Anmelden" in page, fields(page)["next"], "junk" in page) == (True, "/changes", False)
+    assert "only_draw" not in client.get("/sign-in").text
