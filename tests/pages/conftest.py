@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 SECRET = "the pages' tests sign with this alone, and no other service does"
 GROUPS = "groups = NOvA MINOS\nNOvA = ann\nMINOS = bo\nroot = carol"
+#: The address of the dataset that the fixture `cars` makes.
+CARS = "/datasets/physics/cars"
 BUNDLES = Path(__file__).parent.parent.parent / "examples" / "bundles.json"
 #: The shell is the same browser without a desktop's parts: it takes a third of the time to open a window.
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser"))), None)
@@ -95,6 +97,21 @@ def serving(settings: ServiceSettings | None = None) -> Iterator[Site]:
 def site() -> Iterator[Site]:
     with serving() as served:
         yield served
+
+
+@pytest.fixture
+def cars(site: Site) -> list[str]:
+    """A dataset with three revisions; their ids, oldest first."""
+    store = site.store
+    resource = {"name": "speeds", "path": "speeds.csv", "format": "csv", "bytes": 1234567}
+    first = {"title": "Cars", "description": "*Speeds* of cars", "resources": [resource]}
+    ids = [store.dataset_create("physics/cars", first, author="Bo", message="First version").revision.id]
+    changed = first | {"title": "Cars and their speeds", "licenses": [{"name": "CC0-1.0", "title": "CC Zero"}]}
+    ids.append(store.dataset_update("physics/cars", changed, author="Cy", message="A better title").revision.id)
+    store.tag_create("physics/cars", "v1", author="Cy", description="As published")
+    renamed = changed | {"resources": [resource | {"name": "velocities"}]}
+    ids.append(store.dataset_update("physics/cars", renamed, author="Bo", message="Rename").revision.id)
+    return ids
 
 
 @pytest.fixture(scope="session")

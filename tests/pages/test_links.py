@@ -70,13 +70,13 @@ def targets(page: str, url: str) -> set[str]:
 
 
 def kind(url: str) -> str:
-    """Return what addresses of like pages have in common: a dataset among many, or a filter of the catalogue."""
+    """Return what addresses of like pages have in common: a dataset among many, or the filters and order of a list."""
     path, _, query = re.sub(r"(?<=[?&])lang=de(&|$)", "", url).partition("?")
-    if path in ("/datasets", "/search"):
-        names = sorted(dict(parse_qsl(query, keep_blank_values=True)))
-        return f"{path}?{names if len(names) < 3 else 'more'}"
+    if path in ("/datasets", "/search", "/bundles"):
+        values = dict(parse_qsl(query, keep_blank_values=True))
+        return f"{path}?{sorted(values) if len(values) < 3 else 'more'} {values.get('order')}"
     numbers = r"[0-9a-f]{40}|before=\d+|snapshots/\d+|\bto=\d+|\bat=[\d-]+&name=\w+"
-    return re.sub(rf"physics(/|%2F)d0[1-4]\d|{numbers}", "…", f"{path}?{query}")
+    return re.sub(rf"physics(/|%2F)d0(?!00)\d\d|{numbers}", "…", f"{path}?{query}")
 
 
 def crawl(
