@@ -60,9 +60,9 @@ def language() -> str:
     """Return the language of this request: the one in its address, else the best one that the browser accepts."""
     if not has_request_context():
         return "en"
-    if "language" not in g:
-        g.language = asked() or next(_accepted(), "en")
-    chosen: str = g.language
+    chosen: str | None = g.get("language")
+    if chosen is None:
+        chosen = g.language = asked() or next(_accepted(), "en")
     return chosen
 
 

@@ -52,22 +52,22 @@ class Part:
         """Return the first of these members that is a text, cut."""
         return cut(next((text for key in keys if (text := text_of(self._value.get(key)))), ""), most)
 
-    @property
+    @cached_property
     def title(self) -> str:
         """The title, or an empty text."""
         return self._text("title", most=_TITLE)
 
-    @property
+    @cached_property
     def description(self) -> str:
         """The description as written, or an empty text."""
         return self._text("description")
 
-    @property
+    @cached_property
     def licences(self) -> tuple[Party, ...]:
         """The licences; in old descriptors, the one in `license`."""
         return _parties(licences_of(self._value), "title", "name", "id", "type")
 
-    @property
+    @cached_property
     def sources(self) -> tuple[Party, ...]:
         """The sources of the data."""
         return _parties(_objects(self._value.get("sources")), "title", "name", "path")
@@ -87,17 +87,17 @@ class Field(Part):
         form = self._text("format", most=60)
         return f"{self._text('type', most=60)}{f' ({form})' if form not in ('', 'default') else ''}"
 
-    @property
+    @cached_property
     def unit(self) -> str:
         """The unit of measurement, under any of the names that profiles use."""
         return self._text("unit", "units", "unitOfMeasurement", most=60)
 
-    @property
+    @cached_property
     def words(self) -> str:
         """The title and the description on one line."""
         return ": ".join(text for text in (self.title, self.description) if text)
 
-    @property
+    @cached_property
     def constraints(self) -> str:
         """The constraints on its values: `required, minimum 0`."""
         given = self._value.get("constraints")
@@ -119,12 +119,12 @@ class Resource(Part):
         self._schema: Mapping[str, Any] = schema if isinstance(schema, Mapping) else {}
         self._paths = [text for path in _items(value.get("path")) if (text := text_of(path))]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The name, or its position from 1."""
         return self._text("name", most=_TITLE) or _("(resource %(number)s)", number=self.number + 1)
 
-    @property
+    @cached_property
     def path(self) -> str:
         """The paths of its files."""
         return cut(", ".join(self._paths), _TEXT) or (_("(in the descriptor)") if "data" in self._value else "")
@@ -134,17 +134,17 @@ class Resource(Part):
         """The address of its file, if it has only one and that is on the web."""
         return link_of(self._paths[0]) if len(self._paths) == 1 else None
 
-    @property
+    @cached_property
     def format(self) -> str:
         """The format, or the media type."""
         return self._text("format", "mediatype", most=60)
 
-    @property
+    @cached_property
     def size(self) -> str:
         """The size of its file, for people."""
         return size(self._value.get("bytes"))
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """The hash of its file."""
         return self._text("hash", most=_TITLE)
@@ -217,7 +217,7 @@ class Overview(Part):
         """The version that the descriptor declares, or an empty text."""
         return self._text("version", most=60)
 
-    @property
+    @cached_property
     def openness(self) -> str:
         """Whether the licences are open, as a search says it."""
         return openness(self._value)
@@ -227,12 +227,12 @@ class Overview(Part):
         """Whether the licences of the dataset itself are open, and one of a resource is not."""
         return self.openness == "not-open" and openness({"licenses": licences_of(self._value)}) == "open"
 
-    @property
+    @cached_property
     def keywords(self) -> tuple[str, ...]:
         """The keywords."""
         return tuple(cut(text, _TITLE) for word in _items(self._value.get("keywords")) if (text := text_of(word)))
 
-    @property
+    @cached_property
     def contributors(self) -> tuple[Party, ...]:
         """People and groups, with their roles."""
         return _parties(_objects(self._value.get("contributors")), "title", "email", detail=("role", "roles"))

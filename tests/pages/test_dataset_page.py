@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections import Counter
 from html import unescape
 from typing import Any
 
@@ -14,6 +15,7 @@ from flask.testing import FlaskClient
 import metastore
 from metastore.auth.tokens import Verifier
 from metastore.history import parts
+from metastore.pages import overview
 from metastore.pages.formatting import sentence
 from metastore.store.base import Store
 from metastore.web import create_app
@@ -316,3 +318,18 @@ def test_where_values_come_from_is_refused_in_words_where_it_takes_too_much(
     answer = client.get(f"/api/v1{PATH}/blame")
     assert (answer.status_code, answer.get_json()["kind"]) == (413, "too-large")
     assert "more than the 20 values" in answer.text
+
+
+def test_a_page_looks_at_each_part_of_a_descriptor_once(
+    client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: Counter[str] = Counter()
+    for name in ("openness", "_parties", "cut"):
+        plain = getattr(overview, name)
+        monkeypatch.setattr(overview, name, lambda *a, _of=plain, _n=name, **k: (seen.update([_n]), _of(*a, **k))[1])
+    resources = [STATIONS | {"name": f"s{number}"} for number in range(20)]
+    store.dataset_create("ocean/salt", {"title": "Salt", "resources": resources})
+    assert client.get(PATH).status_code == 200
+    assert seen["openness"] == 1
+    assert seen["_parties"] <= 2 * (len(resources) + 2), "licences and sources of a resource, and those of the dataset"
+    assert seen["cut"] < 31 * len(resources)
