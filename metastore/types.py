@@ -374,11 +374,13 @@ class Copied:
         id: The id of the line in the store that wrote it.
         author: Who copied the line to this store.
         created: When the line came, in UTC and whole seconds.
+        contradicts: Whether a line that was copied before it has the same id and dataset, and says something else.
     """
 
     id: RevisionId
     author: Author
     created: datetime
+    contradicts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +408,11 @@ class JournalEntry:
     message: str
     created: datetime
     copied: Copied | None = None
+
+    @property
+    def came(self) -> datetime:
+        """When the line came into this journal."""
+        return self.copied.created if self.copied else self.created
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,4 +286,5 @@ def _journal_line(entry: JournalEntry) -> str:
     line = f"{when} {entry.author.name}: {entry.action} {entry.dataset_id} {details} ({entry.message})"
     if (copied := entry.copied) is None:
         return line
-    return f"{line} [copied by {copied.author.name}, {copied.created:%Y-%m-%d %H:%M}]"
+    contradicts = ", contradicts an earlier copy" if copied.contradicts else ""
+    return f"{line} [copied by {copied.author.name}, {copied.created:%Y-%m-%d %H:%M}{contradicts}]"

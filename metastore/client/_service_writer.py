@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from metastore.client import _responses as responses
@@ -16,7 +17,7 @@ from metastore.descriptor.document import decode, encode, same
 from metastore.descriptor.file_changes import Document
 from metastore.descriptor.merge import take_out
 from metastore.descriptor.patch import patched, plain
-from metastore.errors import AlreadyExists, DatasetNotFound, RevisionConflict, TagNotFound
+from metastore.errors import AlreadyExists, DatasetNotFound, RevisionConflict, StorageUnavailable, TagNotFound
 from metastore.http.responses import Response
 from metastore.store.base import Store
 from metastore.store.settling import CannotTell, added, deletes, fits, moved, purged
@@ -26,6 +27,8 @@ from metastore.wire import from_wire, to_wire
 
 #: The lines of a journal that one request may have, and the characters after which no further line is added.
 _MOST_LINES, _LONGEST_LINES = 100, 100_000
+#: The answers in a row that a service may give while it reads its journal, about a second each.
+_MOST_WAITS = 1000
 #: A tag has no history that would tell whether somebody else changed it before or after us.
 _OTHERS = "somebody else changed the tag too"
 
@@ -227,12 +230,15 @@ class ServiceWriter(Writer):
         return self._settling.revise(request, send, self._is_ours(request, content), self._at(request.dataset_id))
 
     def journal_import(self, lines: Sequence[JournalEntry], author: Author | None) -> int:
-        appended = 0
+        appended, waits = 0, 0
         while lines:
             members = {"lines": list(map(to_wire, _fitting(lines)))}
-            done = self._calls.post_again("/journal", members, _lines_done)
-            appended += done[1]
-            lines = lines[done[0] :]
+            done, new = self._calls.post_again("/journal", members, partial(_lines_done, most=len(members["lines"])))
+            waits = 0 if done else waits + 1
+            if waits > _MOST_WAITS:
+                raise StorageUnavailable("the service does not take lines of a journal")
+            appended += new
+            lines = lines[done:]
         return appended
 
     def _is_ours(self, request: ChangeRequest, content: Callable[[], bytes]) -> Callable[[Revision], bool]:
@@ -277,12 +283,13 @@ def _fitting(lines: Sequence[JournalEntry]) -> Iterator[JournalEntry]:
             return
 
 
-def _lines_done(answer: Response) -> tuple[int, int]:
+def _lines_done(answer: Response, most: int) -> tuple[int, int]:
     """Read how many lines a service went through, and how many it appended. Raises ValueError."""
     said = from_wire(Mapping[str, int], responses.json_of(answer))
-    if said.get("done", 0) < 1 or "appended" not in said:
-        raise ValueError("it took no line")
-    return said["done"], said["appended"]
+    done, appended = said.get("done", -1), said.get("appended", -1)
+    if not 0 <= appended <= done <= most:
+        raise ValueError("it does not say how many lines it took")
+    return done, appended
 
 
 def _logged(dataset: Dataset) -> Dataset:

@@ -129,8 +129,8 @@ def _of_entry(entry: JournalEntry) -> Line:
         is_known = may_read(new_id)
         detail = _("to %(id)s", id=new_id) if is_known else _("to an id that you may not read")
         reason = reason if is_known else ""
-    address, came = _page("datasets.show", entry.dataset_id), entry.copied.created if entry.copied else entry.created
-    return Line(kind, entry.dataset_id, address, entry.author.name, came, marked(entry, detail), reason)
+    address = _page("datasets.show", entry.dataset_id)
+    return Line(kind, entry.dataset_id, address, entry.author.name, entry.came, marked(entry, detail), reason)
 
 
 def _of_bundle(entry: LogEntry, names: Names) -> Line:

@@ -41,25 +41,29 @@ class Event:
     revision: str | None = None
 
 
-def events_of(subject: DatasetId) -> list[Event]:
-    """Return the events of a dataset under all its names, newest first."""
+def events_of(subject: DatasetId) -> tuple[list[Event], bool]:
+    """Return the events of a dataset under all its names, newest first, and whether there may be more."""
     store = service().store
-    tags = sorted(islice(store.tag_list(subject), _TAGS), key=lambda tag: tag.name, reverse=True)  # those of one second
-    tagged = [_of_tag(subject, tag) for tag in tags]
-    told = [_of_entry(subject, entry) for entry in _entries_of(subject, store.journal(limit=_LINES))]
-    return sorted(tagged + told, key=lambda event: event.created, reverse=True)
+    tags, entries = list(islice(store.tag_list(subject), _TAGS + 1)), list(store.journal(limit=_LINES + 1))
+    is_cut = len(tags) > _TAGS or len(entries) > _LINES
+    newest = sorted(tags[:_TAGS], key=lambda tag: tag.name, reverse=True)  # those of one second
+    tagged = [_of_tag(subject, tag) for tag in newest]
+    told = [_of_entry(subject, entry) for entry in _entries_of(subject, entries[:_LINES])]
+    return sorted(tagged + told, key=lambda event: event.created, reverse=True), is_cut
 
 
 def _entries_of(subject: DatasetId, entries: Iterable[JournalEntry]) -> Iterator[JournalEntry]:
     """Yield the lines about a dataset under all its names; none about another one that had its name before."""
-    name, withdrawn = str(subject), set[tuple[object, bool]]()
+    name, withdrawn = str(subject), set[tuple[object, ...]]()
     for entry in entries:
-        identity, is_copied = entry.copied.id if entry.copied else entry.id, entry.copied is not None
+        identity = entry.copied.id if entry.copied else entry.id
+        # A copied line withdraws one of the same dataset that the same user copied: anything else may be made up.
+        told_by = entry.dataset_id, entry.copied and entry.copied.author
         if entry.action == "withdrawn":
-            withdrawn.add((entry.details.get("entry"), is_copied))
-        elif (identity, is_copied) in withdrawn:
+            withdrawn.add((entry.details.get("entry"), *told_by))
+        elif (identity, *told_by) in withdrawn:
             continue
-        elif is_copied:  # what was done elsewhere names nothing here
+        elif entry.copied:  # what was done elsewhere names nothing here
             if str(entry.details.get("new_id", entry.dataset_id)) == name:
                 yield entry
         elif entry.action == "move" and entry.details.get("new_id") == name:
@@ -95,7 +99,8 @@ def marked(entry: JournalEntry, detail: str) -> str:
     if (copied := entry.copied) is None:
         return detail
     note = _("copied here by %(name)s, %(day)s", name=copied.author.name, day=formatting.day(copied.created))
-    return f"{detail} ({note})".lstrip()
+    contradicts = "; " + _("contradicts an earlier copy") if copied.contradicts else ""
+    return f"{detail} ({note}{contradicts})".lstrip()
 
 
 def _moved(entry: JournalEntry) -> str:

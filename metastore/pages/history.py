@@ -62,6 +62,7 @@ def show(owner: str, name: str) -> str:
     named: dict[str, list[str]] = defaultdict(list)
     for tag in islice(store.tag_list(subject), _TAGS):
         named[tag.revision].append(tag.name)
+    rows, is_cut = (page.revisions, False) if given else _with_events(subject, page, start)
     return render_template(
         "datasets/history.html",
         id=subject,
@@ -73,7 +74,8 @@ def show(owner: str, name: str) -> str:
         authors=_authors(seen, given.get("author", "")),
         parts=_parts(descriptor, part),
         part=_in_words(descriptor, part, given.get("path", "")),
-        days=_by_day(page.revisions if given else _with_events(subject, page, start)),
+        days=_by_day(rows),
+        is_cut=is_cut,
         changes=summed_up(subject, page.revisions) if request.args.get("changes") else None,
         tags=named,
         picture="" if given else activity.picture(each.created for each in seen[:_SEEN]),
@@ -159,7 +161,8 @@ def _by_day(rows: Iterable[Revision | Event]) -> list[tuple[str, list[Revision |
     return [(formatting.day(day), list(of_day)) for day, of_day in days]
 
 
-def _with_events(subject: DatasetId, page: PartPage, start: str | None) -> list[Revision | Event]:
-    """Return a page of revisions, with the moves, purges and tags between them."""
+def _with_events(subject: DatasetId, page: PartPage, start: str | None) -> tuple[Sequence[Revision | Event], bool]:
+    """Return a page of revisions with the moves, purges and tags between them, and whether these may be cut."""
     older = service().store.revision_read(subject, page.following["revision"]) if page.following else None
-    return woven(page.revisions, events_of(subject), older, is_first=start is None)
+    events, is_cut = events_of(subject)
+    return woven(page.revisions, events, older, is_first=start is None), is_cut

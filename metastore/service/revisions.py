@@ -33,7 +33,7 @@ from metastore.service.part_history import blamed, part_page, summed_up
 from metastore.service.problems import plainly
 from metastore.service.rate import RETRY_AFTER, caller
 from metastore.storage.lines import withdrawal
-from metastore.store.journal_copy import checked, named_by
+from metastore.store.journal_copy import checked, named_by, read_up
 from metastore.store.lists import ids_from_tag, tags_in
 from metastore.store.metering import metered
 from metastore.store.store import MetaStore
@@ -44,7 +44,7 @@ from metastore.wire import from_wire, to_wire
 revisions = Blueprint("revisions", __name__)
 #: The characters that the changed values of a comparison may have; an answer has them twice.
 _MOST_COMPARED = 32 * 1024 * 1024
-#: The lines of a journal that one request may have, its bytes, and the seconds after which no further line is appended.
+#: The lines of a journal that one request may have, its bytes, and the seconds after which no further line is begun.
 _MOST_LINES, _LONGEST_LINES, _LONG = 100, 4 * 1024 * 1024, 1.0
 _TAG_MEMBERS = ("name", "revision", "description")
 
@@ -197,17 +197,19 @@ def _written(subject: DatasetId, tag: Tag, status: int = 200) -> Response:
 
 @revisions.get("/journal")
 def journal() -> Response:
-    """List moves, purges and changes of tags, newest first, in pages."""
-    query = request.args
+    """List moves, purges and changes of tags, newest first, in pages. A page to which few lines belong ends early."""
+    query, since = request.args, requests.time("since")
     subject = parse_dataset_id(query["dataset"]) if "dataset" in query else None
     if subject is not None:
         require_read(subject)
-    entries = service().store.journal(subject, since=requests.time("since"), before=query.get("before"))
-
-    def after(last: JournalEntry) -> dict[str, str]:
-        return {"before": last.id}
-
-    return responses.page(map(_without_target, readable(entries, lambda entry: entry.dataset_id)), after)
+    rows, last, size, until = list[JournalEntry](), None, requests.limit(), time.monotonic() + _LONG
+    for entry in readable(service().store.journal(before=query.get("before")), lambda entry: entry.dataset_id):
+        if last is not None and (len(rows) == size or time.monotonic() > until):
+            return responses.linked(rows, {"before": last.id})
+        last = entry
+        if subject in (None, entry.dataset_id) and (since is None or entry.came >= since):
+            rows.append(_without_target(entry))
+    return responses.linked(rows, None)
 
 
 def _without_target(entry: JournalEntry) -> JournalEntry:
@@ -226,7 +228,10 @@ def _without_target(entry: JournalEntry) -> JournalEntry:
 
 @revisions.post("/journal")
 def journal_import() -> Response:
-    """Append lines of another store's journal. After a second, the answer says how many were looked at."""
+    """Append lines of another store's journal. After a second, the answer says how many were looked at.
+
+    None is looked at before this process has read the journal; several requests may do that together.
+    """
     who = named(identity())
     store, lines = service().store, _lines_sent()
     if not isinstance(store, MetaStore):
@@ -235,7 +240,8 @@ def journal_import() -> Response:
         require_read(dataset_id)
         require(who, "import", dataset_id)
     until, done, appended = time.monotonic() + _LONG, 0, 0
-    while done < len(lines) and (not done or time.monotonic() < until):
+    is_ready = not lines or read_up(store, until)
+    while is_ready and done < len(lines) and (not done or time.monotonic() < until):
         appended += store.journal_import([lines[done]], author=who.author)
         done += 1
     return responses.answer({"done": done, "appended": appended})

@@ -16,12 +16,16 @@ LINE = "entry.json"
 
 
 class Origin(NamedTuple):
-    """The line of another store's journal that a line repeats: its id there, who, why and when."""
+    """The line of another store's journal that a line repeats: its id there, who, why and when.
+
+    `contradicts` tells whether an earlier line repeats the same one in other words.
+    """
 
     id: RevisionId
     author: Author
     message: str
     created: datetime
+    contradicts: bool = False
 
 
 class Line(NamedTuple):
@@ -42,12 +46,13 @@ def line_content(line: Line) -> bytes:
     """Return what is stored for a line."""
     members: dict[str, Any] = {"action": line.action, "dataset": str(line.dataset_id), "details": line.details}
     if line.origin is not None:
-        identity, author, message, created = line.origin
+        identity, author, message, created, contradicts = line.origin
         members["copied"] = {
             "line": identity,
             "author": {"name": author.name, "email": author.email},
             "message": message,
             "created": created.astimezone(UTC).isoformat(),
+            **({"contradicts": True} if contradicts else {}),
         }
     return (json.dumps(members, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -65,4 +70,5 @@ def _origin(copied: Any) -> Origin | None:
     if copied is None:
         return None
     author = make_author((copied["author"]["name"], copied["author"]["email"]))
-    return Origin(copied["line"], author, make_message(copied["message"]), make_time(copied["created"]))
+    message, created = make_message(copied["message"]), make_time(copied["created"])
+    return Origin(copied["line"], author, message, created, copied.get("contradicts") is True)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import math
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 from metastore.errors import (
     DatasetNotFound,
     MetastoreError,
+    NotFound,
     OutcomeUnknown,
     RevisionNotFound,
     StorageCorrupt,
@@ -22,14 +28,28 @@ from metastore.storage.lines import JOURNAL, LINE, Line, Origin, line_content, p
 from metastore.storage.port import Storage
 from metastore.types import Change, Copied, DatasetId, JournalEntry, Revision, RevisionId
 
-#: A line has one key in all journals: the dataset that it names, and its id in the store that wrote it.
-Key = tuple[DatasetId, RevisionId]
 _log = logging.getLogger("metastore.storage")
 
 
-def key_of(line: JournalEntry) -> Key:
-    """Return the key of a line."""
-    return line.dataset_id, line.copied.id if line.copied else line.id
+def origin_id(line: JournalEntry) -> RevisionId:
+    """Return the id of a line in the store that wrote it."""
+    return line.copied.id if line.copied else line.id
+
+
+def key_of(line: JournalEntry) -> bytes:
+    """Return the key of a line, the same in all journals: a hash of its id in the store that wrote it, and of its text.
+
+    A line that somebody made up, with the id of a true one, has another key. The message of a withdrawal does not
+    count, since not all readers see the same.
+    """
+    message = "" if line.action == "withdrawn" else line.message
+    created = line.created.astimezone(UTC).isoformat()
+    who = line.author.name, line.author.email
+    return _hashed(origin_id(line), line.action, str(line.dataset_id), line.details, who, message, created)
+
+
+def _hashed(*parts: Any) -> bytes:
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).digest()
 
 
 class Journal:
@@ -37,10 +57,7 @@ class Journal:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        # The keys of all lines up to one, so that copying many lines reads the journal once.
-        self._keys: set[Key] = set()
-        self._keys_up_to: str | None = None
-        self._lock = ForkSafeLock()
+        self._known = _Known(self)
 
     @contextmanager
     def line(self, action: str, dataset_id: DatasetId, details: Mapping[str, Any], change: Change) -> Iterator[None]:
@@ -80,13 +97,34 @@ class Journal:
             head = self._storage.resolve(JOURNAL, before)
         except DatasetNotFound:
             return
-        yield from (entry for entry in self._entries(head) if entry.id != before)
+        yield from (entry for entry in self.lines(head.id) if entry.id != before)
 
-    def _entries(self, head: Revision) -> Iterator[JournalEntry]:
-        return map(self._entry, self._storage.history(JOURNAL, head.id))
+    def lines(self, start: RevisionId) -> Iterator[JournalEntry]:
+        """Yield a line and those before it, newest first."""
+        return map(self._entry, self._storage.history(JOURNAL, start))
+
+    def head(self) -> Revision | None:
+        """Return the revision of the newest line, if there is one."""
+        with suppress(DatasetNotFound):
+            return self._storage.resolve(JOURNAL, None)
+        return None
+
+    def read_up(self, until: float) -> bool:
+        """Read the lines that this process has not seen yet, so that `copy` need not.
+
+        Args:
+            until: The time of the monotonic clock at which to stop; the next call continues from there.
+
+        Returns:
+            Whether all are read.
+        """
+        return self._known.read_up(until)
 
     def copy(self, lines: Iterable[JournalEntry], change: Change) -> int:
         """Append lines of another store's journal, oldest first, except for those that this one has.
+
+        A line that was copied before stays out only if it says the same. One with the id of a line that this store
+        wrote itself stays out in any case: what it should say is known here.
 
         Args:
             lines: The lines, as `journal_copy.checked` returns them.
@@ -101,51 +139,91 @@ class Journal:
         return sum(self._copy(line, change) for line in lines)
 
     def _copy(self, line: JournalEntry, change: Change) -> bool:
-        origin = Origin(line.id, line.author, line.message, line.created)
-        content = line_content(Line(line.action, line.dataset_id, line.details, origin))
         change = replace(change, message=f"Copy line {line.id[:12]} of another journal")
 
         def compute(head: Revision | None) -> tuple[dict[str, bytes], Change]:
-            is_new = head is None or key_of(line) not in self._keys_at(head)
+            is_new, contradicts = (True, False) if head is None else self._known.compared(line, head)
+            origin = Origin(line.id, line.author, line.message, line.created, contradicts)
+            content = line_content(Line(line.action, line.dataset_id, line.details, origin))
             return {LINE: content} if is_new else {}, change
 
         try:
-            before, after = retry.append(self._storage, JOURNAL, self._head, compute)
+            before, after = retry.append(self._storage, JOURNAL, self.head, compute)
         except OutcomeUnknown as error:
             raise StorageUnavailable(f"a line of the journal may be missing: copy again ({error})") from error
         return before != after
-
-    def _keys_at(self, head: Revision) -> set[Key]:
-        """Return the keys of all lines up to this one; perhaps those of later lines, too."""
-        with self._lock:
-            fresh = set[Key]()
-            for entry in self._entries(head):
-                if entry.id == self._keys_up_to:
-                    break
-                fresh.add(key_of(entry))
-            else:  # the first time, or the journal was replaced
-                self._keys = set()
-            self._keys |= fresh
-            self._keys_up_to = head.id
-            return self._keys
 
     def _entry(self, revision: Revision) -> JournalEntry:
         try:
             action, dataset_id, details, origin = parse_line(self._storage.read(JOURNAL, revision.id, LINE))
         except ValueError as error:
             raise StorageCorrupt(f"line {revision.id[:12]} of the journal cannot be read: {error}") from None
-        told = revision.author, revision.message, revision.created
         if origin is None:
+            told = revision.author, revision.message, revision.created
             return JournalEntry(revision.id, action, dataset_id, details, *told)
-        copied = Copied(origin.id, revision.author, revision.created)
-        return JournalEntry(revision.id, action, dataset_id, details, *origin[1:], copied)
+        copied = Copied(origin.id, revision.author, revision.created, origin.contradicts)
+        told = origin.author, origin.message, origin.created
+        return JournalEntry(revision.id, action, dataset_id, details, *told, copied)
 
     def _append(self, action: str, dataset_id: DatasetId, details: Mapping[str, Any], change: Change) -> Revision:
         files = {LINE: line_content(Line(action, dataset_id, details))}
-        _, line = retry.append(self._storage, JOURNAL, self._head, lambda head: (files, change))
+        _, line = retry.append(self._storage, JOURNAL, self.head, lambda head: (files, change))
         return line
 
-    def _head(self) -> Revision | None:
-        with suppress(DatasetNotFound):
-            return self._storage.resolve(JOURNAL, None)
-        return None
+
+class _Known:
+    """Hashes of the lines of a journal, so that copying many lines reads it once."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._lock = ForkSafeLock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._hashes = set[bytes]()  # of all lines up to `_newest`
+        self._newest: RevisionId | None = None
+        # What is being read, newest first: its first line, the line to continue from, and the hashes so far.
+        self._reading: tuple[RevisionId, RevisionId, set[bytes]] | None = None
+
+    def compared(self, line: JournalEntry, head: Revision) -> tuple[bool, bool]:
+        """Tell whether a line is new, and whether one that was copied before contradicts it.
+
+        Args:
+            line: As the store that wrote it has it.
+            head: The newest line of this journal, as far as the caller knows.
+        """
+        if head.id != self._newest:
+            self.read_up(math.inf)
+        is_new = not self._hashes & {_hashed(line.id), key_of(line)}
+        return is_new, _hashed(line.id, str(line.dataset_id)) in self._hashes
+
+    def read_up(self, until: float) -> bool:
+        """Read the lines that are not known; see `Journal.read_up`."""
+        with self._lock:
+            try:
+                return self._read_up(until)
+            except NotFound:  # the journal was replaced on the way
+                self._forget()
+                return self._read_up(until)
+
+    def _read_up(self, until: float) -> bool:
+        while (head := self._journal.head()) is not None and head.id != self._newest:
+            first, at, fresh = self._reading or (head.id, head.id, set[bytes]())
+            for entry in self._journal.lines(at):
+                if entry.id == self._newest:
+                    self._hashes |= fresh
+                    break
+                fresh |= _hashes_of(entry)
+                if entry.id != at and time.monotonic() > until:
+                    self._reading = first, entry.id, fresh
+                    return False
+            else:  # the first time, or the journal was replaced
+                self._hashes = fresh
+            self._newest, self._reading = first, None
+        return True
+
+
+def _hashes_of(line: JournalEntry) -> set[bytes]:
+    if line.copied is None:
+        return {_hashed(line.id)}
+    return {key_of(line), _hashed(line.copied.id, str(line.dataset_id))}

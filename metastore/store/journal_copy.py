@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from metastore.errors import DatasetNotFound, InvalidInput, PermissionDenied, TooLarge
 from metastore.parse import encodable, is_full_id, make_author, make_message, make_time, parse_writable_id
-from metastore.store._journal import key_of
+from metastore.storage.lines import withdrawal
+from metastore.store._journal import key_of, origin_id
 from metastore.types import DatasetId, JournalEntry
 
 if TYPE_CHECKING:
     from metastore.storage.copy import NotCopied
     from metastore.store.base import Store
+    from metastore.store.store import MetaStore
 
 #: The lines that are copied at once, the details of a line, and the characters that these may have.
 _AT_ONCE, _MOST_DETAILS, _LONGEST = 100, 20, 100_000
@@ -39,7 +41,7 @@ def checked(line: JournalEntry) -> JournalEntry:
     """
     if not isinstance(line, JournalEntry):
         raise InvalidInput(f"a line of a journal is a JournalEntry, not {type(line).__name__}")
-    identity = key_of(line)[1]
+    identity = origin_id(line)
     if not (isinstance(identity, str) and is_full_id(identity)):
         raise InvalidInput(f"the id of a line has 40 hex digits, unlike {str(identity)[:60]!r}")
     if line.action not in _ACTIONS:
@@ -48,8 +50,10 @@ def checked(line: JournalEntry) -> JournalEntry:
     if (line.action == "move") != ("new_id" in line.details):
         raise InvalidInput(f"line {identity[:12]}: a move, and only a move, has a new_id")
     named_by(line)
-    author, message = make_author((line.author.name, line.author.email)), make_message(line.message)
-    dataset_id, created = parse_writable_id(line.dataset_id), make_time(line.created)
+    author, dataset_id = make_author((line.author.name, line.author.email)), parse_writable_id(line.dataset_id)
+    # Old lines that withdraw a move repeat its message, which not all readers of a service see.
+    said = withdrawal(line.details.get("entry")) if line.action == "withdrawn" else line.message
+    message, created = make_message(said), make_time(line.created)
     return JournalEntry(identity, line.action, dataset_id, line.details, author, message, created)
 
 
@@ -64,6 +68,19 @@ def _check_details(identity: str, details: Mapping[str, Any]) -> None:
             raise InvalidInput(f"line {identity[:12]}: a detail is a text, a number or null")
 
 
+def read_up(store: MetaStore, until: float) -> bool:
+    """Read what `journal_import` of a store has to know of its journal.
+
+    Args:
+        store: The store.
+        until: The time of the monotonic clock at which to stop; the next call continues from there.
+
+    Returns:
+        Whether all is read.
+    """
+    return store._journal.read_up(until)
+
+
 def copy_journal(
     source: Store,
     target: Store,
@@ -75,7 +92,8 @@ def copy_journal(
     """Copy lines of a journal to the journal of another store, which keeps its own lines.
 
     Lines that the target has already are not copied again, so the same call continues after an interruption. A line
-    about a move whose other dataset the caller may not read stays out.
+    that has the id of a copied one there, and says something else, is copied and marked. A line about a move whose
+    other dataset the caller may not read stays out.
 
     Args:
         source: Shows the lines of the datasets that the caller may read.

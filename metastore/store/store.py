@@ -302,8 +302,7 @@ class MetaStore(Store):
         last = parse_revision(before)
 
         def fits(entry: JournalEntry) -> bool:
-            came = entry.copied.created if entry.copied else entry.created
-            return identity in (None, entry.dataset_id) and (start is None or came >= start)
+            return identity in (None, entry.dataset_id) and (start is None or entry.came >= start)
 
         return LazyList(lambda: islice(filter(fits, self._journal.entries(last)), most))
 

@@ -15,7 +15,7 @@ from metastore.auth.keys import secret_key
 from metastore.auth.tokens import Verifier
 from metastore.config import ServiceSettings
 from metastore.pages.activity import picture
-from metastore.types import RevisionId
+from metastore.types import DatasetId, RevisionId
 from metastore.web import create_app
 
 from .conftest import SECRET
@@ -110,6 +110,33 @@ def test_a_line_that_was_copied_says_so_and_hides_nothing(store: Store) -> None:
         "deleted tag v0 (copied here by Cy, DAY): Too early",
     ]
     assert [line for line in lines(history(store)) if line in before] == before
+
+
+def test_a_line_that_somebody_made_up_hides_no_copied_line(store: Store) -> None:
+    other = metastore.connect("memory:", author="Bo <bo@example.org>")
+    other.dataset_create("ocean/salt", {}, at="2026-01-01T00:00:00Z")
+    other.dataset_purge("ocean/salt", force=True, message="Elsewhere", at="2026-01-06T00:00:00Z")
+    (true,) = other.journal()
+    gone = replace(true, id=RevisionId("d" * 40), action="withdrawn", details={"entry": true.id})
+    elsewhere = replace(gone, dataset_id=DatasetId("eve", "own"))
+    forged = replace(true, message="Made up")
+    for who, entry in (("Eve", forged), ("Cy", true), ("Eve", gone), ("Cy", elsewhere)):
+        store.journal_import([entry], author=f"{who} <x@example.org>")
+    shown = [re.sub(r"\d+ \w+ \d{4}", "DAY", line) for line in lines(history(store)) if "copied" in line]
+    said = "purged an earlier dataset of this name, with its history (copied here by Cy, DAY"
+    assert shown == [f"{said}; contradicts an earlier copy): Elsewhere"]
+    store.journal_import([replace(gone, id=RevisionId("e" * 40))], author="Cy <x@example.org>")
+    assert not any("copied" in line for line in lines(history(store)))
+
+
+def test_a_history_says_where_the_events_are_that_it_leaves_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "metastore journal ocean/salt" not in history(store).text()
+    monkeypatch.setattr("metastore.pages.events._LINES", 0)
+    assert "metastore journal ocean/salt" in history(store).text()
+    monkeypatch.setattr("metastore.pages.events._LINES", 1)
+    assert "metastore journal ocean/salt" not in history(store).text()
+    monkeypatch.setattr("metastore.pages.events._TAGS", 0)
+    assert "metastore tag list ocean/salt" in history(store).text()
 
 
 def test_a_dataset_that_moved_away_from_the_name_is_not_told_of(store: Store) -> None:

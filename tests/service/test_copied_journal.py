@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import jsonify
 
 import metastore
 from metastore import MetaStore
@@ -20,11 +21,12 @@ from metastore.http.connection import Connection
 from metastore.http.responses import ResponseLost
 from metastore.service import revisions
 from metastore.settings import ServiceSettings
+from metastore.storage.lines import JOURNAL
 from metastore.store import journal_copy, settling
 from metastore.store._journal import key_of
-from metastore.store.journal_copy import copy_journal
+from metastore.store.journal_copy import checked, copy_journal, read_up
 from metastore.types import Author, ChangeRequest, DatasetId, JournalEntry, Outcome, RevisionId
-from metastore.wire import to_wire
+from metastore.wire import from_wire, to_wire
 
 from ..conftest import ANN, EPOCH, STORAGES, opened, ticking
 from ..loopback import serving, token
@@ -129,6 +131,69 @@ def test_lines_travel_in_a_circle_and_are_not_doubled(here: MetaStore, served: M
         lines = {key_of(entry) for entry in here.journal()}
     assert lines == {key_of(entry) for entry in third.journal()} == {key_of(entry) for entry in served.journal()}
     assert {entry.copied.author.name for entry in third.journal() if entry.copied} == {"cy"}
+
+
+@pytest.mark.parametrize("is_forged_first", [True, False])
+def test_a_forged_line_keeps_no_true_one_out(here: MetaStore, served: MetaStore, is_forged_first: bool) -> None:
+    true = next(entry for entry in here.journal() if entry.action == "purge")
+    forged = replace(true, message="Because Ann asked")
+    first, second = (forged, true) if is_forged_first else (true, forged)
+    with serving(served) as address:
+        for user, entry in (("eve", first), ("imp", second), ("eve", first)):
+            with metastore.connect(address, token=token("ds:*:read,import", user=user)) as service:
+                service.journal_import([entry])
+                copy_journal(service, metastore.connect("memory:", author=BO))
+    later, earlier = [entry for entry in served.journal() if entry.copied]
+    assert [_who(later), _who(earlier)] == [_who(second), _who(first)]
+    assert later.copied
+    assert earlier.copied
+    assert (later.copied.id, later.copied.author.name, later.copied.contradicts) == (true.id, "imp", True)
+    assert (earlier.copied.id, earlier.copied.author.name, earlier.copied.contradicts) == (true.id, "eve", False)
+    assert served.journal_import([true, forged]) == 0
+    assert not list(served.verify())
+
+
+def test_both_lines_travel_on_and_say_that_they_contradict_each_other(here: MetaStore, memory: MetaStore) -> None:
+    true = next(iter(here.journal()))
+    memory.journal_import([replace(true, message="Made up"), true], author=BO)
+    target = metastore.connect("memory:", author=BO)
+    assert copy_journal(memory, target) == (2, ())
+    assert copy_journal(memory, target) == (0, ())
+    assert [(entry.message, entry.copied.contradicts) for entry in target.journal() if entry.copied] == [
+        (true.message, True),
+        ("Made up", False),
+    ]
+
+
+def test_a_line_of_this_store_is_not_contradicted_by_a_copy(here: MetaStore) -> None:
+    before = list(here.journal())
+    forged = [replace(entry, message="Made up") for entry in before]
+    assert here.journal_import([*forged, replace(forged[0], dataset_id=DatasetId("other", "one"))]) == 0
+    assert list(here.journal()) == before
+
+
+@pytest.mark.parametrize("who", [["ds:physics/*:read"], ["ds:*:read"]])
+def test_what_readers_see_in_different_words_is_one_line(
+    here: MetaStore, who: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # withdrawals of moves repeated the message once
+        patch.setattr("metastore.store._journal.withdrawal", lambda entry: "Move physics/cars to math/trees")
+        here.dataset_create("math/trees", {})
+        with pytest.raises(metastore.AlreadyExists):
+            here.dataset_move("physics/cars", "math/trees")
+    target = metastore.connect("memory:", author=BO)
+    everything = {entry.id: entry for entry in here.journal()}
+    with (
+        serving(here, ServiceSettings(public_read=False)) as address,
+        metastore.connect(address, token=token(*who)) as service,
+    ):
+        copy_journal(service, target)
+    seen = len(target.journal())
+    assert copy_journal(here, target) == (len(everything) - seen, ())
+    assert copy_journal(here, target, dry_run=True) == (0, ())
+    assert len(target.journal()) == len(everything)
+    assert [entry.message[:13] for entry in target.journal() if entry.action == "withdrawn"] == ["Withdraw line"]
+    assert not any(entry.copied.contradicts for entry in target.journal() if entry.copied)
 
 
 def test_a_line_needs_the_right_to_import_on_each_dataset_that_it_names(here: MetaStore) -> None:
@@ -249,6 +314,86 @@ def test_a_journal_that_was_replaced_is_read_again(tmp_path: Path, here: MetaSto
         shutil.rmtree(tmp_path / "_metastore/journal.git")
         assert target.journal_import(lines[:1]) == 1
         assert target.journal_import(lines) == 2
+
+
+def reads(memory: MetaStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which each line that is read of a journal is added."""
+    read, real = list[str](), type(memory.storage).read
+
+    def noting(self: Any, dataset_id: DatasetId, revision_id: RevisionId, path: str) -> bytes:
+        if dataset_id == JOURNAL:
+            read.append(revision_id)
+        return real(self, dataset_id, revision_id, path)
+
+    monkeypatch.setattr(type(memory.storage), "read", noting)
+    return read
+
+
+def test_a_long_journal_is_read_in_parts_before_the_first_line_is_taken(
+    door: Door, memory: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [checked(from_wire(JournalEntry, line(id=f"{number:040}"))) for number in range(20)]
+    memory.journal_import(there, author=ANN)
+    door.app.extensions["metastore"] = replace(door.app.extensions["metastore"], store=MetaStore(memory.storage))
+    monkeypatch.setattr(revisions, "_LONG", -1.0)
+    read, answers = reads(memory, monkeypatch), list[Any]()
+    while not answers or not answers[-1]["done"]:
+        before = len(read)
+        answers.append(sent(door, to_wire(there[3])).get_json())
+        assert len(read) - before <= 3
+    assert answers[-1] == {"done": 1, "appended": 0}
+    assert answers[:-1] == [{"done": 0, "appended": 0}] * len(answers[:-1])
+    assert 10 < len(answers) < 25
+    assert len(memory.journal()) == 20
+
+
+def test_a_client_waits_until_the_service_has_read_its_journal(
+    here: MetaStore, served: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.journal_import(list(here.journal())[1:], author=ANN)
+    monkeypatch.setattr(revisions, "_LONG", -1.0)
+    with (
+        serving(MetaStore(served.storage, author=BO)) as address,
+        metastore.connect(address, token=MAKER) as service,
+    ):
+        assert service.journal_import(list(here.journal())[::-1]) == 1
+
+
+@pytest.mark.parametrize("done", [{"done": 0, "appended": 0}, {"done": 2, "appended": 2}, {"done": 1, "appended": 2}])
+def test_a_service_that_never_takes_a_line_is_not_asked_for_ever(
+    here: MetaStore, served: MetaStore, done: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metastore.client._service_writer._MOST_WAITS", 5)
+    monkeypatch.setattr("metastore.service.responses.answer", lambda value: jsonify(done))
+    with serving(served) as address, metastore.connect(address, token=MAKER) as service:
+        with pytest.raises(StorageUnavailable):
+            service.journal_import(list(here.journal())[:1])
+
+
+def test_lines_that_come_while_the_journal_is_read_are_known(memory: MetaStore, here: MetaStore) -> None:
+    lines = list(here.journal())[::-1]
+    memory.journal_import(lines[:2], author=ANN)
+    other = MetaStore(memory.storage, author=BO)
+    assert not read_up(other, 0)
+    memory.journal_import(lines[2:], author=ANN)
+    assert other.journal_import(lines) == 0
+    assert read_up(other, 0)
+
+
+def test_a_page_of_the_journal_ends_after_a_second_and_goes_on(
+    door: Door, memory: MetaStore, here: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.journal_import(list(here.journal())[::-1], author=ANN)
+    whole = door.anybody.get(f"{API}/journal?dataset=physics/old")
+    monkeypatch.setattr(revisions, "_LONG", -1.0)
+    address, found, pages = f"{API}/journal?dataset=physics/old&since=2020-01-01T00:00:00Z", list[Any](), 0
+    while address:
+        answer = door.anybody.get(address)
+        found += answer.get_json()
+        address, pages = answer.headers.get("Link", "")[1:].partition(">")[0], pages + 1
+    assert (found, pages) == (whole.get_json(), 3)
+    assert len(found) == 2
+    assert door.anybody.get(f"{API}/journal?dataset=physics/old&since=2099-01-01T00:00:00Z&limit=1000").json == []
 
 
 BAD: dict[str, tuple[Any, int]] = {
