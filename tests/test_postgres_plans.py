@@ -24,7 +24,7 @@ from metastore.types import DatasetId
 
 from .bundle.postgres_server import migrated_database
 from .conftest import ANN, change
-from .test_postgres_search import QUERIES
+from .test_search import day
 
 #: Statements that read whole tables: what `verify` compares, and the end of making the index again.
 WHOLE = {_queries.STRAYS, _queries.STRAY_TEXTS, _queries.SET_INDEXED}
@@ -34,6 +34,15 @@ STATEMENTS["TEXTS"] = _indexing._TEXTS
 #: `dataset_feed` has one row.
 _SCANS = b"""SELECT relname, seq_scan FROM pg_stat_xact_user_tables
     WHERE relname LIKE 'dataset%' AND relname <> 'dataset_feed'"""
+QUERIES: list[tuple[str, dict[str, Any]]] = [
+    ("sal*", {"order": "changed"}),
+    ("salt -4", {"order": "title"}),
+    ("", {"order": "id"}),
+    ("", {"order": "changed", "changed_since": day(0)}),
+    ("baltic monthly", {"field": "lat"}),
+    ('"salt 3" -2', {"at": day(4), "licence": "cc-by-4.0"}),
+    ("", {"at": day(4), "field": "", "order": "id"}),
+]
 CARS, BOATS = DatasetId("physics", "cars"), DatasetId("physics", "boats")
 
 

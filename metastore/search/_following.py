@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from metastore.errors import InvalidInput, NotFound, StorageCorrupt
 from metastore.index_file import transaction
+from metastore.search._index_queries import unchecked
 from metastore.search._tables import (
     KnownLists,
     Text,
@@ -25,7 +26,7 @@ from metastore.search._tables import (
 )
 from metastore.search.documents import document
 from metastore.search.port import Source
-from metastore.search.values import sort_key
+from metastore.search.values import Readable, sort_key
 from metastore.types import DatasetId, FeedEntry, Revision
 
 #: The datasets that one transaction indexes.
@@ -110,11 +111,19 @@ def _index(
     return True
 
 
-def check(database: sqlite3.Connection, source: Source, is_over: Callable[[], bool] = _never) -> bool:
-    """Check the datasets whose findings are not known yet, until the time is over. Return whether these are all."""
+def check(
+    database: sqlite3.Connection,
+    source: Source,
+    readable: Readable | None = None,
+    is_over: Callable[[], bool] = _never,
+) -> bool:
+    """Check the datasets whose findings are not known yet, until the time is over. Return whether these are all.
+
+    Those that the caller may not read are left out, so that they take no time.
+    """
     forget_findings_of_other_rules(database, source)
-    unknown = "SELECT id, owner, name FROM datasets WHERE findings IS NULL LIMIT ?"
-    while rows := database.execute(unknown, (_BATCH,)).fetchall():
+    unknown, values = unchecked(readable)
+    while rows := database.execute(unknown, [*values, _BATCH]).fetchall():
         with transaction(database):
             for row in rows:
                 findings = _has_findings(source, id_in(row))
@@ -122,7 +131,7 @@ def check(database: sqlite3.Connection, source: Source, is_over: Callable[[], bo
                 if is_over():
                     break
         if is_over():
-            return database.execute(unknown, (1,)).fetchone() is None
+            return database.execute(unknown, [*values, 1]).fetchone() is None
     return True
 
 

@@ -27,6 +27,15 @@ def found(wanted: Wanted, readable: Readable | None, *, walk: bool = False) -> t
     return " UNION ALL ".join(query for query, _ in parts), [value for _, values in parts for value in values]
 
 
+def unchecked(readable: Readable | None) -> tuple[str, list[Any]]:
+    """Return an SQL query for readable datasets whose findings are not known, and its parameters but the limit."""
+    tables = "datasets d" if readable is None else "now JOIN datasets d ON d.id = now.rowid"
+    conditions = [("d.findings IS NULL", []), *_of_words("now", "d", "", readable)]
+    where = " AND ".join(condition for condition, _ in conditions)
+    query = f"SELECT d.id, d.owner, d.name FROM {tables} WHERE {where} LIMIT ?"
+    return query, [value for _, values in conditions for value in values]
+
+
 def _found_in(index: str, wanted: Wanted, readable: Readable | None, walk: bool = False) -> tuple[str, list[Any]]:
     sought = " AND ".join(_match(term) for term in wanted.terms if not term.negated)
     tables, t = ("datasets d", "d") if index == "now" else ("former t JOIN datasets d ON d.id = t.dataset", "t")
@@ -35,8 +44,8 @@ def _found_in(index: str, wanted: Wanted, readable: Readable | None, walk: bool 
     elif sought or readable is not None:
         tables = f"{index} JOIN {tables}"
     key, key_values = _key(index, t, wanted, sought, readable)
-    of_words = _walked(wanted) if walk else _indexed(index, t, wanted, sought, readable)
-    conditions = [*of_words, *_conditions(index, t, wanted, readable)]
+    of_words = [*_of_words(index, t, sought, readable), *_without(index, t, wanted, readable)]
+    conditions = [*(_walked(wanted) if walk else of_words), *_conditions(index, t, wanted, readable)]
     where = " AND ".join(condition for condition, _ in conditions) or "TRUE"
     facets = ", ".join(f"{t}.{facet}" for facet in LISTED)
     query = f"SELECT {facets}, d.owner, d.name, d.place, {key} AS key FROM {tables} WHERE {where}"
@@ -75,9 +84,7 @@ def _walked(wanted: Wanted) -> Iterator[tuple[str, list[Any]]]:
         yield f"instr(' ' || plain(w.words) || ' ', ?) {'=' if term.negated else '>'} 0", [among]
 
 
-def _indexed(
-    index: str, t: str, wanted: Wanted, sought: str, readable: Readable | None
-) -> Iterator[tuple[str, list[Any]]]:
+def _of_words(index: str, t: str, sought: str, readable: Readable | None) -> Iterator[tuple[str, list[Any]]]:
     """Yield the conditions of words, and of what the caller may read."""
     if sought or readable is not None:
         yield f"{t}.id = {index}.rowid AND {index} MATCH ?", [_among(readable, sought)]
@@ -85,6 +92,10 @@ def _indexed(
         keys = json.dumps(readable.keys())
         among = "IN (SELECT value FROM json_each(?))"
         yield f"(d.owner {among} OR d.owner || '/' || d.name {among})", [keys, keys]
+
+
+def _without(index: str, t: str, wanted: Wanted, readable: Readable | None) -> Iterator[tuple[str, list[Any]]]:
+    """Yield the conditions of words that a text must not have."""
     for term in wanted.terms:
         if term.negated:
             among = _among(readable, _match(term))

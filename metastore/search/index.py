@@ -87,7 +87,8 @@ class SearchIndex:
         for _ in range(_TRIES):
             is_complete = self._is_fresh() or self._follow(is_over, within)
             if wanted.findings is not None:
-                is_complete = self._file.ask(lambda database: check(database, self._source, is_over)) and is_complete
+                checked = self._file.ask(lambda database: check(database, self._source, readable, is_over))
+                is_complete = checked and is_complete
             covered = self._openings
             (results, gone), opening = self._file.ask(
                 lambda database: (_find(database, self._source, wanted, readable), self._file.openings)

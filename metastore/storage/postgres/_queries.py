@@ -10,6 +10,12 @@ _OBJECT = "{0}.kind, {0}.packed, {0}.data, {0}.base, b{0}.packed, b{0}.data"
 _BASE = "LEFT JOIN dataset_object AS b{0} ON b{0}.dataset = {0}.dataset AND b{0}.id = {0}.base"
 
 
+def _object(name: str, place: str, object_id: str, columns: str = "o.*") -> str:
+    """Return a JOIN of one object, which is looked up by its key, however few there are."""
+    key = f"o.dataset = metastore_dataset_sought({place}) AND o.id = {object_id}"
+    return f"JOIN LATERAL (SELECT {columns} FROM dataset_object AS o WHERE {key} LIMIT 1) AS {name} ON true"
+
+
 def _look(revision: str) -> str:
     """Return a query for a dataset, a revision, its tree, the file of a name in the tree, and the base of either.
 
@@ -104,19 +110,16 @@ WHERE NOT metastore_dataset_index(s.owner, s.name, NULL, s.head, s.cut, s.texts:
 INDEXED = "SELECT indexed FROM dataset_feed"
 SET_INDEXED = "SELECT metastore_dataset_indexed()"
 SET_FINDINGS = "SELECT metastore_dataset_check(%(places)s::bigint[], %(blobs)s::bytea[], %(found)s::text[])"
-#: Select the present texts that these rules did not check yet, some at once.
-UNCHECKED = """SELECT t.dataset, t.blob FROM dataset_text AS t WHERE t.until IS NULL
-    AND t.findings IS DISTINCT FROM %(judge)s || '+' AND t.findings IS DISTINCT FROM %(judge)s || '-' LIMIT 100"""
 TEXTS = "SELECT {} FROM dataset_text AS t WHERE t.dataset = %(place)s ORDER BY t.since"
 SPANS = "SELECT since, until, access, items FROM dataset_span WHERE dataset = %(place)s"
 STRAY_TEXTS = """SELECT FROM (SELECT dataset FROM dataset_text UNION ALL SELECT dataset FROM dataset_span) AS t
     LEFT JOIN dataset AS d ON d.pk = t.dataset WHERE d.pk IS NULL LIMIT 1"""
 #: Select the descriptors of some datasets, as long as those before them are not too large together.
-DESCRIPTORS = f"""SELECT s.dataset, o.id, {_OBJECT.format("o")} FROM (
-    SELECT w.dataset, w.blob, w.at, sum(length(x.data)) OVER (ORDER BY w.at) - length(x.data) AS before
+DESCRIPTORS = f"""SELECT s.dataset, s.blob, {_OBJECT.format("o")} FROM (
+    SELECT w.dataset, w.blob, w.at, sum(x.length) OVER (ORDER BY w.at) - x.length AS before
     FROM unnest(%(places)s::bigint[], %(blobs)s::bytea[]) WITH ORDINALITY AS w (dataset, blob, at)
-    JOIN dataset_object AS x ON x.dataset = w.dataset AND x.id = w.blob
-) AS s JOIN dataset_object AS o ON o.dataset = s.dataset AND o.id = s.blob {_BASE.format("o")}
+    {_object("x", "w.dataset", "w.blob", "length(o.data) AS length")}
+) AS s {_object("o", "s.dataset", "s.blob")} LEFT {_object("bo", "s.dataset", "o.base")}
 WHERE s.before <= %(most)s ORDER BY s.at"""
 
 #: Select rows that do not agree with each other: the id of the dataset, and the problem.

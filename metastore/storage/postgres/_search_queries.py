@@ -19,6 +19,8 @@ Query = tuple[str, Values]
 _WORDS = "(' ' || t.id_words || t.words || ' ')"
 _TITLE = r"CASE WHEN t.title IS NULL THEN split_part(t.id_words, E'\x1e', 2) ELSE split_part(t.words, E'\x1e', 1) END"
 _PLACE = r"replace(t.access[2], '/', E'\x01')"
+#: The condition of the index of changes. Without it, no search walks along that index.
+_CHANGED = "CASE WHEN t.until IS NULL THEN true ELSE false END"
 #: A match in the title comes before all others.
 _FIRST = 10**10
 #: The revision that was the newest one at a moment.
@@ -79,20 +81,19 @@ JOIN dataset AS d ON d.pk = p.dataset {then} ORDER BY {order}"""
     return query, values | more
 
 
+def unchecked(readable: Readable | None, judge: str) -> Query:
+    """Return a query for the present texts that these rules of a check did not judge yet, some at once."""
+    judged = "t.findings IS DISTINCT FROM %(judge)s || '+' AND t.findings IS DISTINCT FROM %(judge)s || '-'"
+    among, values = _among("t", readable)
+    query = f"SELECT t.dataset, t.blob FROM dataset_text AS t WHERE t.until IS NULL AND {judged}{among} LIMIT 100"
+    return query, {"judge": judge, **values}
+
+
 def _checked_key(wanted: Wanted, key: Any) -> Any:
     is_text = wanted.order in ("id", "title")
     if isinstance(key, str) != is_text or (not is_text and abs(key) > 2**60):
         raise InvalidInput("after is the `following`, and before the `preceding`, of a page of the same search")
     return key if is_text else int(key)
-
-
-def _changed(readable: Readable | None) -> str:
-    """Return the expression that orders texts by their change, the newest first.
-
-    For a caller who may not read all, it has another form than the index: walking along the index takes longer, the
-    more other datasets have changed.
-    """
-    return "(-t.changed)" if readable is None else "(0 - t.changed)"
 
 
 def _key(wanted: Wanted, readable: Readable | None) -> Query:
@@ -102,7 +103,7 @@ def _key(wanted: Wanted, readable: Readable | None) -> Query:
         values = {f"title{number}": _pattern(*term) for number, term in enumerate((t.words, t.prefix) for t in terms)}
         titles = ", ".join(f"%({name})s" for name in values)  # compared with all at once, since words are compressed
         return f"(CASE WHEN {_TITLE} LIKE ALL (ARRAY[{titles}]::text[]) THEN -{_FIRST} ELSE 0 END - t.since)", values
-    changed = "(-t.since)" if wanted.at else _changed(readable)
+    changed = "(-t.since)" if wanted.at else "(-t.changed)"
     title = "coalesce(t.title, split_part(t.access[2], '/', 2))"
     return {"changed": changed, "id": _PLACE, "title": title}[wanted.order], {}
 
@@ -113,7 +114,9 @@ def _found(wanted: Wanted, readable: Readable | None, columns: str, *, walk: boo
     With `walk`, the texts are looked at one by one, in the order of their changes, not in the index of words.
     """
     present, values = _where(_now(wanted, walk=walk), wanted, readable)
-    found = f"SELECT {columns.replace('v.', 't.')} FROM dataset_text AS t WHERE t.until IS NULL AND {present}"
+    by_change = wanted.order == "changed" or wanted.changed_since is not None
+    now = f"t.until IS NULL AND {_CHANGED}" if by_change and readable is None else "t.until IS NULL"
+    found = f"SELECT {columns.replace('v.', 't.')} FROM dataset_text AS t WHERE {now} AND {present}"
     if wanted.at is None:
         return found, values
     former, more = _where(_then(wanted, readable), wanted, readable)
@@ -122,17 +125,27 @@ def _found(wanted: Wanted, readable: Readable | None, columns: str, *, walk: boo
     return f"{found} UNION ALL {then}", values | more
 
 
+def _among(table: str, readable: Readable | None) -> Query:
+    """Return the condition that a caller may read a text or span. By this one, PostgreSQL always takes an index.
+
+    The planner does not see the value of a subquery. By what it knows of the texts of an owner, it might read them all.
+    """
+    if readable is None:
+        return "", {}
+    keys = "metastore_dataset_sought((SELECT %(readable)s::text[]))"
+    return f" AND {table}.access && {keys}", {"readable": readable.keys()}
+
+
 def _where(of_text: Iterator[Query], wanted: Wanted, readable: Readable | None) -> Query:
-    conditions, values = ["true"], Values()
-    for condition, more in (*of_text, *_conditions(wanted, readable)):
+    among, values = _among("t", readable)
+    conditions = ["true"]
+    for condition, more in (*of_text, *_conditions(wanted)):
         conditions.append(condition)
         values |= more
-    return " AND ".join(conditions), values
+    return " AND ".join(conditions) + among, values
 
 
-def _conditions(wanted: Wanted, readable: Readable | None) -> Iterator[Query]:
-    if readable is not None:
-        yield "t.access && %(readable)s::text[]", {"readable": readable.keys()}
+def _conditions(wanted: Wanted) -> Iterator[Query]:
     if wanted.at is not None:
         yield "t.since <= %(at)s::bigint", {"at": int(wanted.at.timestamp())}
     if wanted.deleted is not None:
@@ -141,7 +154,7 @@ def _conditions(wanted: Wanted, readable: Readable | None) -> Iterator[Query]:
         yield "t.findings = %(findings)s", {}  # the value is the caller's, who knows the rules of the check
     if wanted.changed_since is not None:
         latest = -math.ceil(wanted.changed_since.timestamp())
-        yield f"{_changed(readable)} <= %(changed_since)s::bigint", {"changed_since": latest}
+        yield "(-t.changed) <= %(changed_since)s::bigint", {"changed_since": latest}
     if (owner := wanted.filters.get("owner")) is not None:
         yield ("t.access @> ARRAY[%(owner)s]", {"owner": owner}) if owner and "/" not in owner else ("false", {})
 
@@ -166,7 +179,7 @@ def _now(wanted: Wanted, *, walk: bool) -> Iterator[Query]:
 
 def _then(wanted: Wanted, readable: Readable | None) -> Iterator[Query]:
     """Yield the conditions of words and facets for former texts: which spans held then, and which did not."""
-    among = " AND s.access && %(readable)s::text[]" if readable is not None else ""
+    among, _ = _among("s", readable)
     for number, term in enumerate(wanted.terms):
         yield _held(f"terms{number}", _terms(term), among, negated=term.negated, phrase=_phrase(term, number))
     for facet, folded in wanted.filters.items():
@@ -182,12 +195,14 @@ def _held(name: str, sought: str, among: str, *, negated: bool, phrase: Query = 
     Args:
         name: The name of the parameter.
         sought: The terms, as PostgreSQL writes them.
-        among: A condition for spans.
+        among: What a caller may read, as a condition for spans; empty for all of them.
         negated: Whether none may have them.
         phrase: A further condition for spans.
     """
+    query = f"%({name})s::text::tsquery"
+    seen = f"(SELECT {query})" if among else query  # how often others have a word decides nothing then
     spans = f"""SELECT s.dataset FROM dataset_span AS s
-    WHERE metastore_dataset_span_terms(s.access, s.items) @@ %({name})s::text::tsquery{among}
+    WHERE metastore_dataset_span_terms(s.access, s.items) @@ {seen}{among}
         AND s.since <= %(at)s::bigint AND s.until > %(at)s::bigint{phrase[0]}"""
     return f"t.dataset {'NOT IN' if negated else 'IN'} ({spans})", {name: sought, **phrase[1]}
 

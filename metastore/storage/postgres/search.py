@@ -82,7 +82,7 @@ class PostgresSearch:
         is_complete = True
         try:
             if wanted.findings is not None:
-                is_complete = self._check(time_limit(within))
+                is_complete = self._check(readable, time_limit(within))
             total, facets, is_indexed = self._counted(wanted, readable)
             if not is_indexed and within is not None:
                 self._make_aside()
@@ -151,9 +151,13 @@ class PostgresSearch:
         except StorageError as error:
             _log.warning("the search index is not made: %s", error)
 
-    def _check(self, is_over: Callable[[], bool]) -> bool:
-        """Check the datasets whose findings by the present rules are not known. Return whether these are all."""
-        while rows := self._calls.rows(_queries.UNCHECKED, {"judge": self._judge()}):
+    def _check(self, readable: Readable | None, is_over: Callable[[], bool]) -> bool:
+        """Check the datasets whose findings by the present rules are not known. Return whether these are all.
+
+        Those that the caller may not read are left out, so that they take no time.
+        """
+        query, judge = _search_queries.unchecked(readable, self._judge())
+        while rows := self._calls.rows(query, judge):
             blobs = [(place, blob) for place, blob in rows if blob is not None]
             found, contents = dict[int, bool](), self._contents(blobs, most=None)
             for place, content in contents:
@@ -165,7 +169,7 @@ class PostgresSearch:
             values = {"places": [place for place, _ in rows], "blobs": [blob for _, blob in rows], "found": judged}
             self._calls.rows(_queries.SET_FINDINGS, values)
             if is_over():
-                return not self._calls.rows(_queries.UNCHECKED, {"judge": self._judge()})
+                return not self._calls.rows(query, judge)
         return True
 
     def _judge(self) -> str:
