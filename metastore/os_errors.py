@@ -40,6 +40,8 @@ _WORDS = {
 
 #: With fewer free inodes than this, a full disk may be full of files, and not of bytes.
 _FEW_INODES = 100
+#: With fewer free bytes than this, a disk counts as full where a change has to be made as a whole.
+_FEW_BYTES = 512 * 1024
 
 
 def in_words(error: OSError) -> str:
@@ -60,6 +62,19 @@ def _free_inodes(path: str) -> int | None:
     except OSError:
         return None
     return status.f_favail if status.f_files else None
+
+
+def expect_room(path: str) -> None:
+    """Check that a disk has room for a few small files.
+
+    Raises:
+        OSError: It has hardly any; the error is that of a full disk.
+    """
+    status = os.statvfs(path)
+    free = status.f_bavail if os.geteuid() else status.f_bfree
+    is_full = status.f_blocks and free * status.f_frsize < _FEW_BYTES
+    if is_full or (status.f_files and status.f_favail < _FEW_INODES):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
 
 # Classes, and not `contextmanager`, since these two are entered many times in each call of a local store.

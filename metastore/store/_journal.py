@@ -66,8 +66,10 @@ class Journal:
         If the act fails, a second line withdraws the first. If its outcome is unknown, the line stays.
 
         Raises:
-            StorageUnavailable: It is unknown whether the line was written. The caller must not act.
+            StorageUnavailable: There is too little room for all that, or it is unknown whether the line was written.
+                The caller must not act.
         """
+        self._storage.expect_room()  # a line of a purge that was not made would stop a backup from keeping the dataset
         try:
             entry = self._append(action, dataset_id, details, change).id
         except OutcomeUnknown as error:

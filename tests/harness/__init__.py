@@ -9,7 +9,7 @@ a process dies somewhere    `kill -9`                           local, PostgreSQ
 a system call fails         `faults.failing`                    local: `test_errno`, `test_settle`
 … in libraries too          `strace --inject`                   local: `test_system_calls`
 the order on the disk       `strace`                            local: `test_durability`
-full, read-only, damaged    a small file system, another user   local: `test_disks`, `test_verify`
+full, read-only, damaged    a small file system, another user   local: `test_disks`, `test_full_disk`, `test_verify`
 an answer is cut or late    `http_proxy.Proxy`                  service: `client/test_lost_answers`, the CKAN extension
 …                           `postgres_proxy.Proxy`              PostgreSQL: `test_postgres_outcomes`, its bundles
 …                           `hosts/server.HostServer.fault`     GitHub, GitLab, Gitea, Git: `hosts/test_faults`

@@ -192,10 +192,19 @@ class ObjectDatabase:
         for name in lacking:
             pack = f"{os.path.abspath(self._path)}/objects/pack/{name}.pack"
             if os.path.isfile(pack) and is_indexable(pack):  # Git would wait for ever at a pipe, and unpack all
-                with suppress(StorageUnavailable):
-                    run(["git", "-C", "/", "index-pack", pack])
+                self._index(pack)
         self._indexed |= lacking
         return lacking
+
+    def _index(self, pack: str) -> None:
+        """Index a pack, if that is possible. On a full disk, Git would leave half an index under its final name."""
+        made = f"{os.path.abspath(self._path)}/objects/tmp_pack_{random_name()}"
+        command = ["git", "-C", "/", "-c", "pack.writeReverseIndex=false", "index-pack", "-o", made, pack]
+        with suppress(StorageUnavailable, OSError):
+            if run(command).code == 0:
+                os.replace(made, f"{pack.removesuffix('.pack')}.idx")
+        with suppress(OSError):
+            os.unlink(made)
 
     def write(self, objects: Mapping[str, GitObject]) -> None:
         """Store objects, durably.

@@ -38,7 +38,7 @@ from metastore.git.cache import Cache
 from metastore.git.history import expect_head, is_deleted
 from metastore.git.objects import GitObject
 from metastore.git.repository import Inspect, Repository
-from metastore.os_errors import storage_errors
+from metastore.os_errors import expect_room, storage_errors
 from metastore.storage.local._config import protect
 from metastore.storage.local._feed import touched
 from metastore.storage.local._handles import Handles
@@ -200,6 +200,10 @@ class GitStorage(ObjectStorage):
     def turn(self, dataset_id: DatasetId) -> Iterator[None]:
         with storage_errors(), locked([self.layout.turn_file(dataset_id)]):
             yield
+
+    def expect_room(self) -> None:
+        with storage_errors():
+            expect_room(self.layout.root)
 
     def ids(
         self, *, prefix: str = "", after: DatasetId | None = None, deleted: bool | None = False
