@@ -10,7 +10,7 @@ import pytest
 
 import metastore
 from metastore.errors import StorageUnavailable
-from metastore.storage.local.layout import PRIVATE
+from metastore.storage.local.mark import PRIVATE
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 

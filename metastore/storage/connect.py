@@ -87,7 +87,7 @@ def is_new(url: str | Path) -> bool:
     """Return whether opening a URL makes a new store: its folder is missing or empty, or its creation was cut off."""
     if is_service(url) or _scheme(text := os.fspath(url)) not in ("", "file"):
         return False
-    from metastore.storage.local.layout import is_unused
+    from metastore.storage.local.mark import is_unused
 
     return is_unused(os.path.expanduser(_path_of(text) if _scheme(text) else text))
 

@@ -36,7 +36,6 @@ from metastore.store._journal import Journal
 from metastore.store._revision_names import is_plain, resolve
 from metastore.store._search import Finder
 from metastore.store._storage_writer import Rules, StorageWriter
-from metastore.store._verify import verify
 from metastore.store._versions import VersionRule, Versions
 from metastore.store.base import Store
 from metastore.store.lists import entry_of, ids_after_owner, ids_from_tag, owners_in, tags_in, with_summaries
@@ -310,6 +309,8 @@ class MetaStore(Store):
         return self._waiting.read(lambda: feed(self._storage, since), since, parse_wait(wait))
 
     def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
+        from metastore.store._verify import verify  # no read needs it
+
         damages = verify(self._storage, repair=repair, heads=heads or {})
         return chain(damages, self._finder.verify(repair=repair))
 

@@ -120,7 +120,7 @@ class Notes:
             if new_id := self.moved_to(dataset_id):
                 raise DatasetMoved(dataset_id, new_id) from None
             if not os.path.lexists(path):  # the note goes when a dataset comes back
-                self._layout.expect_store()
+                self._layout.mark.expect()
                 raise DatasetNotFound(dataset_id) from None
 
     def redirect(self, dataset_id: DatasetId) -> None:

@@ -23,6 +23,7 @@ from metastore.files.locks import can_lock, locked
 from metastore.os_errors import storage_errors
 from metastore.storage.local._backup_run import BackupReport, BackupRun, KeptReference
 from metastore.storage.local.layout import Layout
+from metastore.storage.local.mark import Mark
 from metastore.storage.local.storage import GitStorage
 
 __all__ = ["BackupReport", "KeptReference", "backup", "restore"]
@@ -76,14 +77,14 @@ def restore(source: str | Path, target: str | Path, *, progress: Progress = _sil
     with storage_errors():
         if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
             if os.path.isdir(target):
-                Layout(target, sync=False).expect_no_unfinished()
+                Mark(target).expect_no_unfinished()
             raise StorageUnavailable(f"{target} is not empty: a backup is restored into a new folder")
         storage = GitStorage(source, create=False)
         restored = GitStorage(target, unfinished=True)
         report = _copy(storage, restored, progress)
         problems = [f"{dataset_id} cannot be read" for dataset_id in report.kept]
         problems += (str(damage) for damage in restored.verify() if damage.kind != "not-an-id")
-        restored.layout.take_identity(storage.layout.identity() or random_name(16))
+        restored.layout.take_identity(storage.layout.mark.identity() or random_name(16))
     if problems:
         raise StorageCorrupt(f"the backup {source} is damaged; the rest of it was restored. {'; '.join(problems[:10])}")
     return report
@@ -91,12 +92,12 @@ def restore(source: str | Path, target: str | Path, *, progress: Progress = _sil
 
 def _share_identity(source: Layout, target: Layout) -> None:
     """Give a new backup the identity of its store. Raises InvalidInput if an older one has a different identity."""
-    identity = source.identity()
+    identity = source.mark.identity()
     if identity is None:
         source.take_identity(random_name(16))
-        identity = source.identity()
+        identity = source.mark.identity()
     target.prepare(create=True, identity=identity)
-    theirs = target.identity()
+    theirs = target.mark.identity()
     if theirs == identity or identity is None:
         return
     if theirs is None or not any(True for prefix in ("", "_") for _ in target.ids(prefix, None)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import time
 import zlib
@@ -11,20 +10,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from metastore.errors import AlreadyExists, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageUnavailable
+from metastore.errors import AlreadyExists, InvalidInput, OutcomeUnknown, StorageUnavailable
 from metastore.files.durable import make_folders, random_name, replace_file, sync_directory
 from metastore.files.locks import can_lock, is_being_built, locked
 from metastore.files.reading import is_folder, mtime_ns, read_file
 from metastore.os_errors import in_words, storage_errors
 from metastore.parse import parse_dataset_id
 from metastore.storage.local._clock import Clock, stamp
+from metastore.storage.local.mark import PRIVATE, UNFINISHED, Mark, content
 from metastore.types import DatasetId
 
-MARK = "metastore.json"
-_WAY_TO_A_MARK = "copy it from a backup of this store, or from the store if this is the backup"
-_UNFINISHED = b'{"format": "unfinished (a restore that did not come to its end)"}\n'
-PRIVATE = "_metastore"
-FORMAT = 1
 _LOCKS = 1024
 #: The permissions of a new store's folder: only its user and, for a service, its group have access.
 _ROOT_MODE = 0o750
@@ -35,7 +30,7 @@ _STALE = 3600 * 10**9
 
 
 class Layout:
-    """The paths of a store.
+    """The paths of a store, and its `mark`.
 
     Args:
         root: The store's folder.
@@ -45,6 +40,7 @@ class Layout:
     def __init__(self, root: str, *, sync: bool) -> None:
         self.root = root
         self.sync = sync
+        self.mark = Mark(root)
         self.clock = Clock(self.private("feed"), sync=sync)
 
     def prepare(self, *, create: bool, identity: str | None = None, unfinished: bool = False) -> None:
@@ -60,90 +56,18 @@ class Layout:
                 its mark: a new one would be another store's.
             StorageCorrupt: Its mark cannot be read.
         """
-        # Listed before the mark is read: a process that creates the store meanwhile writes the mark first.
-        present, was_a_store = self._present(), os.path.exists(self.private("feed")) and not is_unused(self.root)
-        mark = read_file(f"{self.root}/{MARK}")
-        if mark is not None:
-            self._check_format(mark)
+        if self.mark.check(create=create):
             return
-        if was_a_store:
-            raise StorageUnavailable(f"{self.root} has lost its {MARK}: {_WAY_TO_A_MARK}")
-        if present and not self._is_older_store(present):
-            raise StorageUnavailable(f"{self.root} is not a store: it has other files, and no {MARK}")
-        if not present and not create:
-            raise StorageUnavailable(f"there is no store at {self.root}")
         make_folders(self.root, sync=self.sync, mode=_ROOT_MODE)
         if unfinished:
-            self.replace(f"{self.root}/{MARK}", _UNFINISHED)
+            self.replace(self.mark.path, UNFINISHED)
         else:
             self.take_identity(identity or random_name(16))
 
-    def expect_store(self) -> None:
-        """Check that the store is still there, so that what is missing in it has not gone with it.
-
-        Raises:
-            StorageUnavailable: It is gone, for example because its disk is not mounted.
-        """
-        if not os.path.exists(f"{self.root}/{MARK}"):
-            raise StorageUnavailable(f"the store at {self.root} is gone: is its disk mounted?")
-
-    def _present(self) -> list[str]:
-        try:
-            return [name for name in os.listdir(self.root) if name != PRIVATE]
-        except FileNotFoundError:
-            return []
-        except NotADirectoryError:
-            raise StorageUnavailable(f"{self.root} is a file, not the folder of a store") from None
-
     def take_identity(self, identity: str) -> None:
         """Give an identity to a new store, or to one of an old version."""
-        mark = {"format": FORMAT, "about": "A store of MetaStore: see metastore --help", "store": identity}
-        self.replace(f"{self.root}/{MARK}", json.dumps(mark).encode() + b"\n")
+        self.replace(self.mark.path, content(identity))
         self.clock.tick()
-
-    def identity(self) -> str | None:
-        """Return the store's identity, which its backups share; None for a store of an old version."""
-        try:
-            identity = json.loads(read_file(f"{self.root}/{MARK}") or b"{}").get("store")
-        except (ValueError, AttributeError):
-            raise self._unreadable_mark() from None
-        return identity if isinstance(identity, str) else None
-
-    def _check_format(self, mark: bytes) -> None:
-        try:
-            version = json.loads(mark)["format"]
-        except (ValueError, KeyError, TypeError):
-            raise self._unreadable_mark() from None
-        if mark == _UNFINISHED:
-            raise self._unfinished()
-        if version != FORMAT:
-            raise StorageUnavailable(f"{self.root} has format {version}; this version of MetaStore reads {FORMAT}")
-
-    def expect_no_unfinished(self) -> None:
-        """Raise StorageUnavailable if the folder is what an interrupted restore left, with a mark or before it."""
-        mark = read_file(f"{self.root}/{MARK}")
-        if mark == _UNFINISHED or is_unused(self.root):
-            raise self._unfinished()
-
-    def _unfinished(self) -> StorageUnavailable:
-        return StorageUnavailable(f"{self.root} holds an unfinished restore: remove it, and restore again")
-
-    def _unreadable_mark(self) -> StorageCorrupt:
-        return StorageCorrupt(f"{self.root}/{MARK} cannot be read: {_WAY_TO_A_MARK}")
-
-    def _is_older_store(self, present: list[str]) -> bool:
-        """Tell whether a folder holds only `<owner>/<name>.git`, as a predecessor or a person left them."""
-        with suppress(PermissionError):  # a folder that cannot be read is not a store
-            return self._has_only_repositories(present)
-        return False
-
-    def _has_only_repositories(self, present: list[str]) -> bool:
-        return all(
-            os.path.isdir(folder := f"{self.root}/{owner}")
-            and (names := os.listdir(folder))
-            and all(name.endswith(".git") and os.path.isfile(f"{folder}/{name}/HEAD") for name in names)
-            for owner in present
-        )
 
     def path(self, dataset_id: DatasetId) -> str:
         """Return the folder of a dataset's repository."""
@@ -283,7 +207,7 @@ class Layout:
 
     def ids(self, prefix: str, after: DatasetId | None) -> Iterator[DatasetId]:
         """Yield the ids that have a repository, in order. Raises StorageUnavailable if the store is gone."""
-        self.expect_store()
+        self.mark.expect()
         owner_prefix, slash, name_prefix = prefix.partition("/")
         for owner in self._owners(owner_prefix, whole=bool(slash)):
             if after and owner < after.owner:
@@ -343,16 +267,6 @@ class Layout:
         """Note in a repository, if there is one, that it is being changed. Called before the change can be seen."""
         if os.path.isdir(repository):
             stamp(repository, self.clock.tick(), self.aside)
-
-
-def is_unused(root: str) -> bool:
-    """Tell whether a folder is missing or empty, or has no more than what an interrupted creation of a store left."""
-    if not os.path.isdir(root):
-        return not os.path.exists(root)
-    names, own = os.listdir(root), f"{root}/{PRIVATE}"
-    if names == [PRIVATE] and os.path.isdir(own):
-        return not any(name.endswith(".git") for name in os.listdir(own))
-    return not names
 
 
 def parsed_id(value: Any) -> DatasetId | None:

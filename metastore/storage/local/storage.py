@@ -125,7 +125,7 @@ class GitStorage(ObjectStorage):
                     if self._fill(dataset_id, objects, head):
                         return
                     raise AlreadyExists(dataset_id)
-            self.layout.expect_store()
+            self.layout.mark.expect()
             self.layout.expect_owner(dataset_id)
             aside = self.layout.aside()
             with building(aside):
@@ -270,7 +270,7 @@ class GitStorage(ObjectStorage):
     def ping(self) -> None:
         with storage_errors():
             os.listdir(self.layout.root)
-            self.layout.expect_store()
+            self.layout.mark.expect()
 
     def is_unnamed(self, text: str) -> bool:
         parts = text.split("/")
