@@ -276,13 +276,10 @@ def command(
                 kwargs["expected"] = app.full_id(kwargs["dataset_id"], kwargs["expected"])
             return function(app, *args, **kwargs)
 
-        options = [
-            *((_NO_STORE, *COMMON[1:]) if stores else COMMON),
-            *(WRITING if writes else ()),
-            *(EXPECTING if expects else ()),
-        ]
+        options = [*(WRITING if writes else ()), *(EXPECTING if expects else ())]
+        common = (_NO_STORE, *COMMON[1:]) if stores else COMMON
         decorated: Any = run
-        for option in reversed([*(listing(lists.split()) if lists else ()), *options]):
+        for option in reversed([*(listing(lists.split()) if lists else ()), *common, *options]):
             decorated = option(decorated)
         result: click.Command = group.command(name)(decorated)
         return result

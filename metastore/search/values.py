@@ -168,12 +168,7 @@ class Wanted:
         """
         given = {name: value for name, value in filters.items() if value is not None}
         _check_words(query, given, order, facets, limit)
-        if at is not None and changed_since is not None:
-            raise InvalidInput(Phrase("give at or changed_since, not both"))
-        if at is not None and findings is not None:
-            raise InvalidInput(Phrase("give at or findings, not both: the check is about datasets as they are"))
-        if after is not None and before is not None:
-            raise InvalidInput(Phrase("give after or before, not both"))
+        _check_pairs(at, changed_since, findings, after, before)
         terms = parse_query(query)
         return cls(
             query,
@@ -214,6 +209,17 @@ class Wanted:
             "limit": str(self.limit),
             "summary": "true" if self.summary else None,
         }
+
+
+def _check_pairs(
+    at: AnyTime | None, changed_since: AnyTime | None, findings: bool | None, after: str | None, before: str | None
+) -> None:
+    if at is not None and changed_since is not None:
+        raise InvalidInput(Phrase("give at or changed_since, not both"))
+    if at is not None and findings is not None:
+        raise InvalidInput(Phrase("give at or findings, not both: the check is about datasets as they are"))
+    if after is not None and before is not None:
+        raise InvalidInput(Phrase("give after or before, not both"))
 
 
 def _check_words(query: str, filters: dict[str, str], order: str, facets: Sequence[str], limit: int) -> None:

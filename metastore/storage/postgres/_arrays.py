@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from struct import Struct
 
 import psycopg
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
+from metastore.storage.postgres._packing import Row
+
 #: The number of dimensions, whether there are nulls, the type of the items, how many there are, and the first index.
 _HEAD = Struct("!5i")
 _LENGTH = Struct("!i").pack
 _NULL = _LENGTH(-1)
+#: How large the objects of one statement may be together, in bytes.
+_MOST_BYTES = 4 * 1024 * 1024
 
 
 class ByteArray:
@@ -55,3 +59,30 @@ class _Dumper(Dumper):
 
 for _kind in (ByteArray, TextArray, BooleanArray):
     psycopg.adapters.register_dumper(_kind, type(f"_{_kind.__name__}Dumper", (_Dumper,), {"oid": _kind.array_type}))
+
+
+Arrays = dict[str, ByteArray]
+
+
+def arrays(rows: Iterator[Row]) -> Iterator[Arrays]:
+    """Yield objects as arrays for a function of the database, of some megabytes at once; at least once."""
+    chunk: list[Row] = []
+    size = 0
+    for row in rows:
+        if chunk and size + len(row.data) > _MOST_BYTES:
+            yield _arrays(chunk)
+            chunk, size = [], 0
+        chunk.append(row)
+        size += len(row.data) + 100
+    yield _arrays(chunk)
+
+
+def _arrays(rows: Sequence[Row]) -> Arrays:
+    ids, kinds, packs, bases, datas = zip(*rows, strict=True) if rows else [()] * 5
+    return {
+        "ids": ByteArray(ids),
+        "kinds": TextArray([kind.encode() for kind in kinds]),
+        "packs": BooleanArray([b"\1" if packed else b"\0" for packed in packs]),
+        "bases": ByteArray(bases),
+        "datas": ByteArray(datas),
+    }

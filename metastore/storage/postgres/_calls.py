@@ -23,11 +23,9 @@ from metastore.errors import (
 from metastore.postgres.connection import Connection, confirm, database_errors
 from metastore.postgres.database import Database
 from metastore.storage.postgres import _queries
-from metastore.storage.postgres._arrays import ByteArray
 from metastore.storage.postgres._replicas import Replicas
 from metastore.types import DatasetId
 
-Arrays = dict[str, ByteArray]
 Values = Mapping[str, Any]
 #: Returns calls, each with its values.
 Rest = Callable[[], Iterator[tuple[str, Values]]]

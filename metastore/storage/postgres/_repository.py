@@ -22,6 +22,7 @@ from metastore.git.repository import Repository, parsed_commit
 from metastore.parse import looks_like_revision
 from metastore.storage.port import Storage
 from metastore.storage.postgres import _queries
+from metastore.storage.postgres._arrays import arrays
 from metastore.storage.postgres._calls import Calls
 from metastore.storage.postgres._packing import (
     Keyframe,
@@ -33,7 +34,6 @@ from metastore.storage.postgres._packing import (
     tree_of,
     unpack,
 )
-from metastore.storage.postgres._writing import arrays
 from metastore.types import BlobId, DatasetId, RevisionId
 
 #: How many commits are read at once, and how many other objects.

@@ -1,43 +1,80 @@
-"""Turns the objects and revisions of a write into rows, which go to the database as arrays."""
+"""Turns the objects, revisions and texts of a write into rows, which go to the database as arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 from metastore.errors import InvalidInput, StorageCorrupt
 from metastore.git.objects import GitObject, first_parent
-from metastore.git.repository import Repository
-from metastore.storage.postgres._arrays import BooleanArray, ByteArray, TextArray
-from metastore.storage.postgres._calls import Arrays
-from metastore.storage.postgres._packing import RevisionRow, Row, revision_row
-from metastore.types import RevisionId
-
-#: How large the objects of one statement may be together, in bytes.
-_MOST_BYTES = 4 * 1024 * 1024
-
-
-def arrays(rows: Iterator[Row]) -> Iterator[Arrays]:
-    """Yield objects as arrays for a function of the database, of some megabytes at once; at least once."""
-    chunk: list[Row] = []
-    size = 0
-    for row in rows:
-        if chunk and size + len(row.data) > _MOST_BYTES:
-            yield _arrays(chunk)
-            chunk, size = [], 0
-        chunk.append(row)
-        size += len(row.data) + 100
-    yield _arrays(chunk)
+from metastore.git.repository import Repository, parsed_commit
+from metastore.storage.postgres import _queries
+from metastore.storage.postgres._arrays import Arrays, ByteArray, arrays
+from metastore.storage.postgres._calls import Values
+from metastore.storage.postgres._packing import Packer, RevisionRow, revision_row
+from metastore.storage.postgres._repository import PostgresRepository
+from metastore.storage.postgres._texts import texts_of_write
+from metastore.types import DatasetId, RevisionId
 
 
-def _arrays(rows: Sequence[Row]) -> Arrays:
-    ids, kinds, packs, bases, datas = zip(*rows, strict=True) if rows else [()] * 5
-    return {
-        "ids": ByteArray(ids),
-        "kinds": TextArray([kind.encode() for kind in kinds]),
-        "packs": BooleanArray([b"\1" if packed else b"\0" for packed in packs]),
-        "bases": ByteArray(bases),
-        "datas": ByteArray(datas),
-    }
+class Writing:
+    """What a write of revisions sends to the database.
+
+    Args:
+        dataset_id: The dataset.
+        repository: Its repository; None for a new dataset.
+        objects: All that the revisions need and the parent does not have.
+        head: The newest of the revisions.
+        parent: The revision before them, or None.
+
+    Attributes:
+        values: The values of the call that changes the dataset, with the first objects and texts.
+        packer: Has packed those objects.
+        has_all_objects: Whether they are all.
+        is_one_call: Whether all texts are there, too.
+    """
+
+    def __init__(
+        self,
+        dataset_id: DatasetId,
+        repository: PostgresRepository | None,
+        objects: Mapping[str, GitObject],
+        head: RevisionId,
+        parent: RevisionId | None,
+    ) -> None:
+        self._dataset_id, self._repository, self._objects, self._parent = dataset_id, repository, objects, parent
+        self._branch = new_commits(objects, head, parent)
+        revisions = revision_rows(self._branch, repository, objects)
+        # The rows of revisions stand for commits, and for trees that have the descriptor alone.
+        self._stand_for = {each.hex() for row in revisions for each in (row.id, row.tree if row.blob else row.id)}
+        self.packer = self._new_packer()
+        chunks, texts = self._chunks(self.packer), self._texts()
+        self.values: Values = {
+            **next(chunks),
+            **next(texts),
+            "parent": None if parent is None else bytes.fromhex(parent),
+            "head": bytes.fromhex(head),
+            **revision_arrays(revisions),
+        }
+        self.has_all_objects = next(chunks, None) is None
+        self.is_one_call = next(texts, None) is None and self.has_all_objects
+
+    def rest(self) -> Iterator[tuple[str, Values]]:
+        """Yield the other objects and texts as calls: the same ones each time that a write is tried."""
+        yield from ((_queries.PUT, each) for each in islice(self._chunks(self._new_packer()), 1, None))
+        yield from ((_queries.INDEX, each) for each in islice(self._texts(), 1, None))
+
+    def _new_packer(self) -> Packer:
+        return self._repository.packer(self._parent) if self._repository and self._parent else Packer()
+
+    def _chunks(self, packer: Packer) -> Iterator[Arrays]:
+        return arrays(packer.rows(self._objects, self._stand_for))
+
+    def _texts(self) -> Iterator[Values]:
+        if self._dataset_id.is_own:  # nobody finds those
+            return iter([{"texts": None, "cut": None, "now": None}])
+        commits = [parsed_commit(body) for body in self._branch.values()]
+        return texts_of_write(commits, self._parent, self._repository, self._objects).statements()
 
 
 def new_commits(objects: Mapping[str, GitObject], head: RevisionId, parent: RevisionId | None) -> dict[str, bytes]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import islice
 
 from metastore.errors import OutcomeUnknown, PathNotFound, StorageBusy, StorageCorrupt, TagNotFound
 from metastore.git.cache import Cache
 from metastore.git.history import checked_commit, revision_of, tag_object, tag_of
 from metastore.git.objects import TAG, GitObject
-from metastore.git.repository import Inspect, Repository, commit_at, object_at, parsed_commit
+from metastore.git.repository import Inspect, Repository, commit_at, object_at
 from metastore.git.verify import verify
 from metastore.parse import is_tag_name
 from metastore.postgres.database import PATIENCE, SIZE, Database
@@ -25,13 +24,11 @@ from metastore.storage.least import least
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.port import attempt
 from metastore.storage.postgres import _queries
-from metastore.storage.postgres._calls import Arrays, Calls, Values
+from metastore.storage.postgres._calls import Calls
 from metastore.storage.postgres._feed import touched
-from metastore.storage.postgres._packing import Packer
 from metastore.storage.postgres._replicas import Replicas
 from metastore.storage.postgres._repository import Looked, PostgresRepository, commit_of, is_full, look, opened
-from metastore.storage.postgres._texts import texts_of_write
-from metastore.storage.postgres._writing import arrays, new_commits, revision_arrays, revision_rows
+from metastore.storage.postgres._writing import Writing
 from metastore.storage.postgres.search import PostgresSearch
 from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId, Tag, TagSpec
 
@@ -236,44 +233,15 @@ class PostgresStorage(ObjectStorage):
         parent: RevisionId | None,
     ) -> None:
         """Add revisions with all their objects, by one statement unless they are many megabytes."""
-        branch = new_commits(objects, head, parent)
-        revisions = revision_rows(branch, repository, objects)
-        # The rows of revisions stand for commits, and for trees that have the descriptor alone.
-        stand_for = {each.hex() for row in revisions for each in (row.id, row.tree if row.blob else row.id)}
-
-        def new_packer() -> Packer:
-            return repository.packer(parent) if repository and parent else Packer()
-
-        def chunks(packer: Packer) -> Iterator[Arrays]:
-            return arrays(packer.rows(objects, stand_for))
-
-        def new_texts() -> Iterator[Values]:
-            if dataset_id.is_own:  # nobody finds those
-                return iter([{"texts": None, "cut": None, "now": None}])
-            commits = [parsed_commit(body) for body in branch.values()]
-            return texts_of_write(commits, parent, repository, objects).statements()
-
-        def rest() -> Iterator[tuple[str, Values]]:
-            yield from ((_queries.PUT, each) for each in islice(chunks(new_packer()), 1, None))
-            yield from ((_queries.INDEX, each) for each in islice(new_texts(), 1, None))
-
-        packer = new_packer()
-        packed, texts = chunks(packer), new_texts()
-        values = {
-            **next(packed),
-            **next(texts),
-            "parent": _raw(parent),
-            "head": bytes.fromhex(head),
-            **revision_arrays(revisions),
-        }
-        are_all, is_all = next(packed, None) is None, next(texts, None) is None
+        writing = Writing(dataset_id, repository, objects, head, parent)
         place = repository.place if repository else None
         self._places.pop(dataset_id, None)  # so that it is read again if the write fails
-        self._calls.make(_queries.WRITE, dataset_id, place, values, parent, None if are_all and is_all else rest)
+        rest = None if writing.is_one_call else writing.rest
+        self._calls.make(_queries.WRITE, dataset_id, place, writing.values, parent, rest)
         if repository is not None:
             self._remember(dataset_id, repository.place, head)
-            if are_all:
-                repository.written(objects, packer.keyframes)
+            if writing.has_all_objects:
+                repository.written(objects, writing.packer.keyframes)
 
     def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
         repository = self._look(dataset_id, None).repository
