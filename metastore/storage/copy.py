@@ -11,10 +11,9 @@ history at the target, or a tag with another content, is reported and never over
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, TypeGuard
 
 from metastore.errors import (
     Conflict,
@@ -23,20 +22,14 @@ from metastore.errors import (
     InvalidInput,
     NotFound,
     PermissionDenied,
-    RevisionNotFound,
     StorageCorrupt,
-    TooLarge,
 )
-from metastore.git.objects import COMMIT, TAG, GitObject, blob_id, commit_content, object_id, tag_content
-from metastore.git.reachable import Needed
-from metastore.git.trees import change_tree
+from metastore.storage._copying import LeftOut, way_between
 from metastore.storage.lines import JOURNAL
-from metastore.storage.objects import ObjectStorage
 from metastore.storage.port import Storage
-from metastore.types import BlobId, Change, DatasetId, Revision, RevisionId, Tag, TagSpec
+from metastore.types import DatasetId, RevisionId
 
 Progress = Callable[[int, int], None]
-_Changes = Mapping[str, BlobId | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +69,6 @@ class CopyReport:
     tags: int
     not_copied: tuple[NotCopied, ...] = ()
     journal: int = 0
-
-
-class _LeftOut(Exception):
-    """A dataset or tag cannot be copied; the message says why."""
 
 
 def copy(
@@ -147,10 +136,8 @@ class _Run:
     """One run of a copy, with its report so far."""
 
     def __init__(self, source: Storage, target: Storage, *, dry_run: bool) -> None:
-        self._source, self._target, self._dry_run = source, target, dry_run
-        self._pair: tuple[ObjectStorage, ObjectStorage] | None = None
-        if _carries(source) and _carries(target):
-            self._pair = source, target
+        self._source, self._target = source, target
+        self._way = way_between(source, target, dry_run=dry_run)
         self.unchanged = self.revisions = self.tags = 0
         self.not_copied: list[NotCopied] = []
 
@@ -184,7 +171,7 @@ class _Run:
             yield
         except Conflict as error:
             self._leave_out(dataset_id, tag, f"the target was changed meanwhile ({error}); copy again")
-        except (_LeftOut, NotFound, InvalidInput, StorageCorrupt, PermissionDenied) as error:
+        except (LeftOut, NotFound, InvalidInput, StorageCorrupt, PermissionDenied) as error:
             self._leave_out(dataset_id, tag, str(error))
 
     def _leave_out(self, dataset_id: DatasetId, tag: str | None, reason: str) -> None:
@@ -194,7 +181,7 @@ class _Run:
         try:
             return self._target.resolve(dataset_id, None).id
         except DatasetMoved as moved:
-            raise _LeftOut(f"at the target it was moved to {moved.new_id}") from None
+            raise LeftOut(f"at the target it was moved to {moved.new_id}") from None
         except DatasetNotFound:
             return None
 
@@ -209,12 +196,9 @@ class _Run:
                 return
             if ours is not None:
                 where = f"which is at {ours[:12]} (the source is at {head[:12]})"
-                raise _LeftOut(f"it has another history at the target, {where}")
-        if self._pair:
-            self._carry_revisions(dataset_id, [revision.id for revision in new[::-1]], ours)
-            self.revisions += len(new)
-        else:
-            self._repeat_revisions(dataset_id, new[::-1])
+                raise LeftOut(f"it has another history at the target, {where}")
+        for number in self._way.revisions(dataset_id, new[::-1], ours):
+            self.revisions += number
 
     def _is_ahead(self, dataset_id: DatasetId, head: RevisionId, ours: RevisionId) -> bool:
         """Tell whether the target has the whole history of the source, and more."""
@@ -228,126 +212,7 @@ class _Run:
         for tag in self._source.tags(dataset_id):
             with self._reporting(dataset_id, tag.name):
                 if tag.name not in there:
-                    self._copy_tag(dataset_id, tag)
+                    self._way.tag(dataset_id, tag)
                     self.tags += 1
                 elif there[tag.name] != tag.id:
-                    raise _LeftOut("the target has another tag of this name")
-
-    def _copy_tag(self, dataset_id: DatasetId, tag: Tag) -> None:
-        if self._pair:
-            self._carry_tag(dataset_id, tag)
-            return
-        spec = TagSpec(tag.name, tag.revision, tag.description, tag.author, tag.created)
-        if object_id(TAG, tag_content(spec)) != tag.id:
-            raise _LeftOut(f"the tag {tag.id[:12]} was not made by MetaStore, and would get another id")
-        if not self._dry_run:
-            try:
-                made = self._target.tag_create(dataset_id, spec)
-            except RevisionNotFound:
-                raise _LeftOut(f"it names {tag.revision[:12]}, which is not on the branch") from None
-            _expect_id(made.id, tag.id)
-
-    # By the port's calls
-
-    def _repeat_revisions(self, dataset_id: DatasetId, revisions: list[Revision]) -> None:
-        """Repeat revisions, oldest first, after checking that all of them get the same ids."""
-        plan = list(map(_checked, self._steps(dataset_id, revisions)))
-        for revision, changes in plan:
-            if not self._dry_run:
-                _expect_id(self._write(dataset_id, revision, changes), revision.id)
-            self.revisions += 1
-
-    def _steps(self, dataset_id: DatasetId, revisions: list[Revision]) -> Iterator[_Step]:
-        """Yield each revision with its changes, and with the id of its tree if it contained ordinary files only."""
-        trees: dict[str, GitObject] = {}
-        before: Mapping[str, BlobId] = {}
-        if parent := revisions[0].parent:
-            before = self._source.paths(dataset_id, parent)
-        root = _change_tree(None, before, trees)
-        for revision in revisions:
-            after = self._source.paths(dataset_id, revision.id)
-            changes: dict[str, BlobId | None] = dict.fromkeys(before.keys() - after.keys())
-            changes |= {path: blob for path, blob in after.items() if before.get(path) != blob}
-            root = _change_tree(root, changes, trees)
-            yield _Step(revision, changes, root)
-            before = after
-
-    def _write(self, dataset_id: DatasetId, revision: Revision, changes: _Changes) -> RevisionId:
-        contents: dict[str, bytes | BlobId | None] = {}
-        for path, blob in changes.items():
-            content = self._source.read(dataset_id, revision.id, path) if blob else None
-            if content is not None and blob_id(content) != blob:
-                raise StorageCorrupt(f"the source returned another content for {path} of {dataset_id} than {blob}")
-            contents[path] = content
-        change = _change_of(revision)
-        if revision.parent is None:
-            first = {path: content for path, content in contents.items() if isinstance(content, bytes)}
-            return self._target.create(dataset_id, first, change).id
-        return self._target.append(dataset_id, contents, change, parent=revision.parent).id
-
-    # Object by object
-
-    def _carry_revisions(self, dataset_id: DatasetId, ids: list[RevisionId], ours: RevisionId | None) -> None:
-        """Carry revisions over, oldest first, on top of the newest one of the target.
-
-        If a side refuses so many at once, half as many are tried.
-        """
-        assert self._pair
-        source, target = self._pair
-        if self._dry_run:
-            return
-        step = target.adopts_at_once or len(ids)
-        with source.objects(dataset_id) as repository:
-            while ids:
-                now = ids[:step]
-                head = now[-1]
-                try:
-                    target.adopt(dataset_id, Needed(repository, head, ours), head, parent=ours)
-                except TooLarge as error:
-                    if len(now) == 1:
-                        raise _LeftOut(f"revision {head[:12]} alone is too large: {error}") from None
-                    step = len(now) // 2
-                else:
-                    ours, ids = head, ids[step:]
-
-    def _carry_tag(self, dataset_id: DatasetId, tag: Tag) -> None:
-        assert self._pair
-        source, target = self._pair
-        if not self._dry_run:
-            with source.objects(dataset_id) as repository:
-                known = tag.revision if repository.leads_to(tag.revision) else None
-                target.adopt_tag(dataset_id, Needed(repository, tag.id, known), tag.name, tag.id)
-
-
-class _Step(NamedTuple):
-    revision: Revision
-    changes: _Changes
-    tree: str
-
-
-def _checked(step: _Step) -> tuple[Revision, _Changes]:
-    revision = step.revision
-    commit = commit_content(step.tree, revision.parent, _change_of(revision))
-    if object_id(COMMIT, commit) != revision.id:
-        raise _LeftOut(f"revision {revision.id[:12]} was not made by MetaStore, and would get another id")
-    return revision, step.changes
-
-
-def _change_of(revision: Revision) -> Change:
-    return Change(revision.author, revision.message, revision.created)
-
-
-def _carries(storage: Storage) -> TypeGuard[ObjectStorage]:
-    return isinstance(storage, ObjectStorage) and storage.carries_any_object
-
-
-def _change_tree(root: str | None, changes: _Changes, trees: dict[str, GitObject]) -> str:
-    """Change a tree in memory, and return its id."""
-    identity, made = change_tree(root, changes, lambda tree: trees[tree].content)
-    trees.update(made)
-    return identity
-
-
-def _expect_id(made: str, wanted: str) -> None:
-    if made != wanted:
-        raise StorageCorrupt(f"the target made {made} instead of {wanted}")
+                    raise LeftOut("the target has another tag of this name")
