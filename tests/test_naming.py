@@ -9,8 +9,8 @@ import pytest
 from metastore.descriptor.difference import changes, json_patch
 from metastore.descriptor.document import decode
 from metastore.descriptor.grade import default
+from metastore.descriptor.item_names import named_lists
 from metastore.descriptor.merge import merge
-from metastore.descriptor.naming import named_lists
 from metastore.descriptor.patch import patched
 
 

@@ -255,6 +255,12 @@ def command(
         stores: For a command that does not work on the store that the options name, what it does instead.
         lists: For a command that prints a list, the columns of its tables; the function passes them to `App.rows`.
     """
+    options = [
+        *(listing(lists.split()) if lists else ()),
+        *((_NO_STORE, *COMMON[1:]) if stores else COMMON),
+        *(WRITING if writes else ()),
+        *(EXPECTING if expects else ()),
+    ]
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         @functools.wraps(function)
@@ -276,10 +282,8 @@ def command(
                 kwargs["expected"] = app.full_id(kwargs["dataset_id"], kwargs["expected"])
             return function(app, *args, **kwargs)
 
-        options = [*(WRITING if writes else ()), *(EXPECTING if expects else ())]
-        common = (_NO_STORE, *COMMON[1:]) if stores else COMMON
         decorated: Any = run
-        for option in reversed([*(listing(lists.split()) if lists else ()), *common, *options]):
+        for option in reversed(options):
             decorated = option(decorated)
         result: click.Command = group.command(name)(decorated)
         return result

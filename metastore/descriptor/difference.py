@@ -10,6 +10,7 @@ from typing import Any
 from metastore.descriptor._moves import reordered, with_losses, with_moves
 from metastore.descriptor._sequences import in_both
 from metastore.descriptor.document import escape
+from metastore.descriptor.item_names import key_of, licences, name_of, named_apart, named_lists, noun_of, same_fields
 from metastore.descriptor.matching import (
     Pairing,
     equal,
@@ -17,7 +18,6 @@ from metastore.descriptor.matching import (
     respelled,
     text_of,
 )
-from metastore.descriptor.naming import key_of, licences, name_of, named_apart, named_lists, noun_of, same_fields
 from metastore.descriptor.resources import SINGULAR
 from metastore.looks import distinct, look_of
 from metastore.phrase import Phrase

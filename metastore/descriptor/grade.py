@@ -16,7 +16,7 @@ from typing import Any, Self
 from unicodedata import normalize
 
 from metastore.descriptor.document import load
-from metastore.descriptor.naming import same_fields
+from metastore.descriptor.item_names import same_fields
 from metastore.errors import InvalidInput
 from metastore.os_errors import in_words
 from metastore.types import Difference

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from metastore.descriptor.document import encode
-from metastore.descriptor.naming import name_of
+from metastore.descriptor.item_names import name_of
 from metastore.errors import InvalidInput
 from metastore.looks import look_of
 

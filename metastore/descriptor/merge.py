@@ -8,9 +8,9 @@ from typing import Any
 
 from metastore.descriptor.difference import DEEPEST, place_in_words
 from metastore.descriptor.document import decode
+from metastore.descriptor.item_names import key_of, named_lists
 from metastore.descriptor.limits import size_of
 from metastore.descriptor.matching import equal, renamed
-from metastore.descriptor.naming import key_of, named_lists
 from metastore.errors import TooLarge
 from metastore.phrase import Phrase
 from metastore.types import Difference

@@ -7,8 +7,8 @@ from hashlib import blake2b
 from itertools import product
 from typing import Any
 
+from metastore.descriptor.item_names import named_lists
 from metastore.descriptor.matching import renamed
-from metastore.descriptor.naming import named_lists
 from metastore.history.parts import ABSENT, Part
 
 #: A step to a value: into an object (`.`) or into a list (`=`), and the name there.

@@ -7,8 +7,8 @@ from typing import Any
 
 from metastore.descriptor.difference import place_in_words
 from metastore.descriptor.document import escape
+from metastore.descriptor.item_names import named_lists, noun_of
 from metastore.descriptor.matching import Pairing, renamed, text_of
-from metastore.descriptor.naming import named_lists, noun_of
 from metastore.descriptor.resources import SINGULAR
 from metastore.history._documents import Documents, plain
 from metastore.history.parts import Reader

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Self
 
 from metastore.descriptor.document import escape
-from metastore.descriptor.naming import named_lists
+from metastore.descriptor.item_names import named_lists
 from metastore.errors import InvalidInput
 from metastore.history._documents import Documents
 from metastore.parse import AnyTime, make_time
