@@ -20,7 +20,7 @@ _CHUNK = 16 * 1024
 #: A pack may have one command of a delta for so many bytes of what may be unpacked. Git's packs have fewer.
 _BYTES_A_COMMAND = 64
 #: The advice of a server that refuses so much at once. A client then sends or fetches less.
-PUSH_LESS, FETCH_LESS = "push older revisions first", "take a part of it, with --depth"
+PUSH_LESS, FETCH_LESS = "push older revisions first", "take a part of it, with --depth or --filter"
 
 
 class PackTooLarge(ValueError):

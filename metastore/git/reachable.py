@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from metastore.errors import StorageCorrupt, TooLarge
+from metastore.errors import StorageCorrupt
 from metastore.git.objects import COMMIT, TAG, GitObject, links
-from metastore.git.pack import FETCH_LESS
 from metastore.git.repository import Repository, object_at
 
 
@@ -36,57 +35,45 @@ class Needed(Mapping[str, GitObject]):
         return len(self._ids)
 
 
-def reachable(
-    repository: Repository,
-    starts: Iterable[str],
-    known: Iterable[str] = (),
-    *,
-    behind: Collection[str] = (),
-    shallow: Collection[str] = (),
-    most: int | None = None,
-) -> dict[str, None]:
+def reachable(repository: Repository, starts: Iterable[str], known: Iterable[str] = ()) -> dict[str, None]:
     """Return the ids of some objects and of all that they need, in the order in which they refer to each other.
 
     Args:
         repository: The repository to read from.
         starts: Objects of any kind.
         known: Commits that the target has already, with all objects that their trees need.
-        behind: Commits that the target has already, perhaps without their trees.
-        shallow: Commits whose parents are left out.
-        most: The largest number of objects; None for any number.
 
     Raises:
         StorageCorrupt: An object is missing, or cannot be read.
-        TooLarge: There are more than `most`.
     """
-    seen: dict[str, None] = dict.fromkeys(behind)
+    seen: dict[str, None] = {}
     for commit in known:
         seen[commit] = None
-        _walk(repository, next(_links(repository, commit)), seen, shallow, None)
+        _walk(repository, _links(repository, commit)[0], seen)
     there = len(seen)
     for start in starts:
-        _walk(repository, start, seen, shallow, None if most is None else there + most)
+        _walk(repository, start, seen)
     return dict.fromkeys(list(seen)[there:])
 
 
-def _walk(
-    repository: Repository, start: str, seen: dict[str, None], shallow: Collection[str], most: int | None
-) -> None:
-    """Add an object, and the objects that it needs, to those already seen. Raises TooLarge: they are too many."""
+def _walk(repository: Repository, start: str, seen: dict[str, None]) -> None:
+    """Add an object, and the objects that it needs, to those already seen."""
     waiting = [start]
     while waiting:
         identity = waiting.pop()
         if identity not in seen:
             seen[identity] = None
-            if most is not None and len(seen) > most:
-                raise TooLarge(f"the history has too many objects: {FETCH_LESS}")
-            referred = _links(repository, identity)
-            waiting += [next(referred)] if identity in shallow else referred
+            waiting += _links(repository, identity)
 
 
-def _links(repository: Repository, identity: str) -> Iterator[str]:
+def _links(repository: Repository, identity: str) -> list[str]:
+    return links_of(identity, object_at(repository, identity))
+
+
+def links_of(identity: str, found: GitObject) -> list[str]:
+    """Return the ids of the objects to which an object refers, as `links` does. Raises StorageCorrupt."""
     try:
-        return iter(list(links(object_at(repository, identity))))
+        return list(links(found))
     except ValueError:
         raise StorageCorrupt(f"the object {identity} cannot be read") from None
 
@@ -105,7 +92,7 @@ def boundary(repository: Repository, starts: Iterable[str], depth: int) -> tuple
     level = set(filter(None, (peeled(repository, start) for start in starts)))
     seen, cut = set(level), set[str]()
     for left in range(depth - 1, -1, -1):
-        parents = {commit: list(_links(repository, commit))[1:] for commit in level}
+        parents = {commit: _links(repository, commit)[1:] for commit in level}
         if not left:
             cut = {commit for commit, there in parents.items() if there}
             break
@@ -124,6 +111,6 @@ def peeled(repository: Repository, identity: str) -> str | None:
     """
     found = object_at(repository, identity)
     while found.kind == TAG:
-        identity = next(_links(repository, identity))
+        identity = _links(repository, identity)[0]
         found = object_at(repository, identity)
     return identity if found.kind == COMMIT else None

@@ -1,7 +1,7 @@
 """The server's half of Git's smart HTTP protocol, for `git clone` and `git fetch`: references, and packs of objects.
 
-Protocol version 2 (gitprotocol-v2(5)), which Git speaks since 2.18, with shallow clones and without filters. A request
-contains all that its answer depends on, so any process can answer the next one.
+Protocol version 2 (gitprotocol-v2(5)), which Git speaks since 2.18, with shallow and partial clones. A request contains
+all that its answer depends on, so any process can answer the next one.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import IO
 from metastore.errors import InvalidInput, TooLarge
 from metastore.git.objects import GitObject
 from metastore.git.pack import FETCH_LESS, pack_parts
+from metastore.git.partial import ALL, Filter, selected, unreachable
 from metastore.git.pkt_lines import DELIMITER, FLUSH, pkt_line, read_request
-from metastore.git.reachable import boundary, peeled, reachable
+from metastore.git.reachable import boundary, peeled
 from metastore.git.repository import Repository, object_at
 
 #: The capabilities of the server, which answer the first request of a clone.
 CAPABILITIES = (
-    b"".join(map(pkt_line, ("version 2", "agent=metastore", "ls-refs", "fetch=shallow", "object-format=sha1"))) + FLUSH
+    b"".join(map(pkt_line, ("version 2", "agent=metastore", "ls-refs", "fetch=shallow filter", "object-format=sha1")))
+    + FLUSH
 )
 #: The answer to a client that does not announce version 2.
 TOO_OLD = b"".join(
@@ -113,7 +115,8 @@ class Fetch:
 def negotiate(repository: Repository, request: Request, most: int) -> Fetch:
     """Find the objects that a client lacks, at most `most`.
 
-    The answer contains only objects, and acknowledges only commits, that the branch or a tag leads to.
+    The answer contains only objects, and acknowledges only commits, that the branch or a tag leads to. A partial clone
+    later names trees and blobs that it lacks.
 
     Raises:
         InvalidInput: A wanted object is not available, the objects are too many, or the request is malformed.
@@ -122,8 +125,9 @@ def negotiate(repository: Repository, request: Request, most: int) -> Fetch:
     branch = _branch(repository)
     targets = set(repository.tag_targets().values())
     wants, haves = _ids(request, "want"), [have for have in _ids(request, "have") if have in branch or have in targets]
-    if missing := [want for want in wants if want not in branch and want not in targets]:
-        raise InvalidInput(f"upload-pack: not our ref {missing[0]}")
+    others = [want for want in wants if want not in branch and want not in targets]
+    if others and (missing := unreachable(repository, others, branch, most)):
+        raise InvalidInput(f"upload-pack: not our ref {missing}")
     found = Fetch()
     if "done" not in request.arguments:
         found.head.append(pkt_line("acknowledgments"))
@@ -144,8 +148,14 @@ def negotiate(repository: Repository, request: Request, most: int) -> Fetch:
     newest = min((branch[have] for have in known if have in branch), default=len(branch))
     behind = set() if client_shallow else {commit for commit, position in branch.items() if position > newest}
     commits = [have for have in known if branch.get(have) == newest or (client_shallow and have in branch)]
-    found.ids = reachable(
-        repository, wants, commits, behind=behind | (set(known) & targets), shallow=shallow, most=most
+    found.ids = selected(
+        repository,
+        wants,
+        commits,
+        chosen=_filter(request),
+        behind=behind | (set(known) & targets),
+        shallow=shallow,
+        most=most,
     )
     if "include-tag" in request.arguments:
         found.ids |= {tag: None for tag in targets if peeled(repository, tag) in found.ids}
@@ -194,9 +204,17 @@ def _ids(request: Request, name: str) -> list[str]:
 
 def _depth(request: Request) -> int:
     """Return the depth of a clone in commits; 0 for all."""
-    if unknown := [line for line in request.arguments if line.startswith(("deepen-", "filter "))]:
+    if unknown := [line for line in request.arguments if line.startswith("deepen-")]:
         raise InvalidInput(f"the server cannot do {unknown[0][:60]!r}; it can do --depth")
     depth = (request.values("deepen") or ["0"])[-1]
     if not re.fullmatch("[0-9]{1,10}", depth):
         raise InvalidInput(f"deepen is followed by a number, not by {depth[:60]!r}")
     return int(depth)
+
+
+def _filter(request: Request) -> Filter:
+    """Return what a partial clone takes."""
+    specs = request.values("filter")
+    if len(specs) > 1:
+        raise InvalidInput("the server can do one filter at a time")
+    return Filter.parse(specs[0]) if specs else ALL

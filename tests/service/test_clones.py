@@ -14,10 +14,7 @@ import pytest
 import metastore
 from metastore import MetaStore
 from metastore.config import ServiceSettings
-from metastore.git.objects import links
 from metastore.storage.copy import copy
-from metastore.storage.objects import ObjectStorage
-from metastore.types import DatasetId
 
 from ..conftest import ANN, STORAGES, ticking
 from ..loopback import serving, token
@@ -194,7 +191,7 @@ def test_what_git_would_not_send_is_a_bad_request(small: MetaStore, door: Door, 
         (("command=fetch", "|", "have \ufffd", "done", ""), "have is followed by an id"),
         (("command=fetch", "|", "deepen -1", "done", ""), "deepen is followed by a number"),
         (("command=fetch", "|", "deepen-since 1", "done", ""), "it can do --depth"),
-        (("command=fetch", "|", "filter blob:none", "done", ""), "it can do --depth"),
+        (("command=fetch", "|", "filter sparse:oid=main", "done", ""), "it can do one of blob:none"),
     ],
 )
 def test_what_cannot_be_answered_is_told_in_gits_own_way(
@@ -204,16 +201,6 @@ def test_what_cannot_be_answered_is_told_in_gits_own_way(
     assert answer.status_code == 200
     assert answer.data[4:].startswith(b"ERR ")
     assert said in answer.text
-
-
-def test_objects_that_no_branch_or_tag_leads_to_are_not_sent(small: MetaStore, door: Door) -> None:
-    head = small.revision_read("physics/cars")
-    storage = small.storage
-    assert isinstance(storage, ObjectStorage)
-    with storage.objects(DatasetId("physics", "cars")) as repository:
-        tree = next(links(repository.get(head.id)))
-    answer = door.anybody.post(POST, data=lines("command=fetch", "|", f"want {tree}", "done", ""))
-    assert f"not our ref {tree}" in answer.text
 
 
 def test_a_tag_on_an_old_revision_is_sent_without_what_the_client_has(small: MetaStore, door: Door) -> None:
