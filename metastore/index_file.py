@@ -32,8 +32,8 @@ _UNUSABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR"
 class IndexFile:
     """An SQLite file with one connection. Safe to share between threads, and with a forked child.
 
-    A damaged file, or one of another format, is deleted and created again, empty. If the file cannot be written, the
-    index is kept in memory.
+    A damaged file, or one of another format, is deleted and created again, empty. So is the content of a file that is
+    put in place of the open one. If the file cannot be written, the index is kept in memory.
 
     Args:
         path: The file, created if needed; None to keep the index in memory.
@@ -57,6 +57,7 @@ class IndexFile:
         self._format = format_number
         self._opened = opened
         self.openings = 0
+        self._identity: tuple[int, int] | None = None
         self._mutex = ForkSafeLock()
         self._connection: sqlite3.Connection | None = None
         self._closing: weakref.finalize[[], IndexFile] | None = None
@@ -73,14 +74,7 @@ class IndexFile:
         with self._mutex:
             while tries < _TRIES:
                 try:
-                    if self._connection is None:
-                        self._connection = self._connect()
-                        self.openings += 1
-                        # Nobody has to close an index: it closes its file when it is dropped.
-                        self._closing = weakref.finalize(self, self._connection.close)
-                        self._closing.atexit = False
-                        self._opened(self._connection)
-                    return question(self._connection)
+                    return question(self._open())
                 except sqlite3.ProgrammingError:  # an error of the caller, not of the file
                     raise
                 except sqlite3.DatabaseError as error:
@@ -109,6 +103,28 @@ class IndexFile:
             if self._closing is not None:
                 self._closing()
             self._connection = self._closing = None
+
+    def _open(self) -> sqlite3.Connection:
+        """Return the connection, which is opened if needed.
+
+        If somebody has put another file in place of ours, its tables are emptied: SQLite uses the journal beside a
+        file for whatever has its name, and the store may have changed since the other file was right.
+        """
+        is_replaced = self._identity is not None and _identity(self.path) not in (None, self._identity)
+        if is_replaced:
+            self.close()
+        if self._connection is None:
+            self._connection = self._connect()
+            self.openings += 1
+            # Nobody has to close an index: it closes its file when it is dropped.
+            self._closing = weakref.finalize(self, self._connection.close)
+            self._closing.atexit = False
+            self._opened(self._connection)
+            if is_replaced:
+                with transaction(self._connection):
+                    self._make_tables(self._connection)
+            self._identity = _identity(self.path)
+        return self._connection
 
     def _recover(self, error: sqlite3.DatabaseError) -> None:
         self.close()
@@ -200,6 +216,15 @@ def in_cache(folder: str, name: str) -> str | None:
     if not is_ours:
         _log.warning("%s is open to other users: the index is kept in memory", folder)
     return path if is_ours else None
+
+
+def _identity(path: str | None) -> tuple[int, int] | None:
+    """Return what tells a file from another one in its place; None if there is none."""
+    try:
+        status = os.stat(path) if path is not None else None
+    except OSError:
+        return None
+    return status and (status.st_dev, status.st_ino)
 
 
 def _is_private(status: os.stat_result) -> bool:

@@ -353,6 +353,30 @@ def test_an_index_that_is_deleted_damaged_or_foreign_is_made_again(tmp_path: Pat
             assert found(store.dataset_search("salinity")) == ["physics/ocean"]
 
 
+def test_an_older_index_in_place_of_an_open_one_is_made_again(tmp_path: Path) -> None:
+    file = tmp_path / "_metastore" / "search.sqlite"
+    with local(tmp_path) as store:
+        store.dataset_create("a/one", {"title": "Salt"})
+        store.dataset_create("a/moved", {"title": "Salt"})
+        store.dataset_search()
+    shutil.copy(file, tmp_path / "older")
+    with local(tmp_path) as store:
+        store.dataset_update("a/one", {"title": "Pepper"})
+        store.dataset_move("a/moved", "a/here")
+        assert found(store.dataset_search("salt")) == ["a/here"]
+        (tmp_path / "older").replace(file)
+        store.dataset_create("a/later", {"title": "Pepper"})
+        assert found(store.dataset_search("pepper", order="id")) == ["a/later", "a/one"]
+        with local(tmp_path) as other:
+            assert found(other.dataset_search("salt")) == ["a/here"]
+            assert list(other.verify()) == []
+        for _ in range(2):
+            assert found(store.dataset_search("salt")) == ["a/here"]
+            assert found(store.dataset_search("pepper", order="id")) == ["a/later", "a/one"]
+            store._finder.expire()  # as a second later
+        assert list(store.verify()) == []
+
+
 def test_an_index_that_a_search_finds_damaged_is_made_again_before_it_answers(tmp_path: Path) -> None:
     with local(tmp_path) as store:
         store.dataset_create("physics/ocean", OCEAN)
