@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from ..processes import SOAK
 from .conftest import Person, Site, needs_browser, serving
 
 pytestmark = needs_browser
@@ -25,7 +26,8 @@ def site(served: Site) -> Site:
     return served
 
 
-@pytest.fixture(params=[1280, 390])
+#: Other tests use each page at a desk; outside the soak, the days are spent on a phone.
+@pytest.fixture(params=[1280, 390] if SOAK else [390])
 def width(request: pytest.FixtureRequest, person: Person) -> int:
     person.page.set_viewport_size({"width": request.param, "height": 844})
     return int(request.param)
