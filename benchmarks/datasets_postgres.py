@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +100,12 @@ def _small(number: int) -> bytes:
     return _start() + b', "number": %d}' % number
 
 
-def rate(work: Callable[[str, int, Repeat], None], dsn: str, seconds: float) -> float:
-    """Return how many calls a second all processes made together."""
+def rate(work: Callable[[str, int, Repeat], None], dsn: str, seconds: float, most: float = inf) -> float:
+    """Return how many calls a second all processes made together, until the time is over or there were `most`."""
     context = multiprocessing.get_context("fork")  # a storage can be used after a fork, and nothing is imported again
     pipes = [context.Pipe() for _ in range(WRITERS)]
     processes = [
-        context.Process(target=_run, args=(work, dsn, number, seconds, theirs))
+        context.Process(target=_run, args=(work, dsn, number, seconds, most / WRITERS, theirs))
         for number, (_, theirs) in enumerate(pipes)
     ]
     for process in processes:
@@ -121,13 +122,15 @@ def rate(work: Callable[[str, int, Repeat], None], dsn: str, seconds: float) -> 
     return count / took
 
 
-def _run(work: Callable[[str, int, Repeat], None], dsn: str, writer: int, seconds: float, pipe: Any) -> None:
+def _run(
+    work: Callable[[str, int, Repeat], None], dsn: str, writer: int, seconds: float, most: float, pipe: Any
+) -> None:
     def repeat(call: Callable[[int], object]) -> None:
         call(0)
         pipe.send(None)
         pipe.recv()
         end, count = time.perf_counter() + seconds, 0
-        while time.perf_counter() < end:
+        while time.perf_counter() < end and count < most:
             count += 1
             call(count)
         pipe.send(count)

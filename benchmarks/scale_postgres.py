@@ -6,6 +6,10 @@ Loading stops after `--seconds`; the table says how many datasets there are. The
 are made as the library makes them; the others are copies of them in SQL, under ids of their own. Their indexes are made
 at the end, and so have fuller pages than in a database that grew. Without `--dsn`, a throw-away server is started. The
 server has to be on this machine, with Linux: the CPU of its session is counted too.
+
+For the bloat after many updates, with one vacuum at the end beside those of the server:
+
+    python benchmarks/scale_postgres.py --datasets 100000 --revisions 1 --updating 3600 --updates 1000000
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -65,6 +70,7 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=1_000, help="of each descriptor, about")
     parser.add_argument("--seconds", type=float, default=600, help="the longest time to load")
     parser.add_argument("--updating", type=float, default=60, help="how many seconds eight processes update afterwards")
+    parser.add_argument("--updates", type=int, help="how many updates end that sooner")
     parser.add_argument("--without-search", action="store_true", help="load nothing into the search index")
     parser.add_argument("--dsn", help="an empty database")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
@@ -217,7 +223,7 @@ def _updates(
     """Update random datasets, and look how much room the tables take then, and what was read from end to end."""
     before = _state(connection)
     say("updates")
-    done = rate(partial(_update_any, count=count, size=options.bytes), dsn, options.updating)
+    done = rate(partial(_update_any, count=count, size=options.bytes), dsn, options.updating, options.updates or inf)
     yield Row(f"updates, {WRITERS} processes", done, unit="changes/s", more_is_better=True, target=1_000)
     after = _state(connection)
     updates = after["dataset"].updates - before["dataset"].updates

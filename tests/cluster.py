@@ -85,11 +85,12 @@ class Cluster:
 
     def start(self) -> None:
         """Start all that does not run, and wait until two replicas follow the primary, one of them synchronously."""
-        for machine in MACHINES:
-            self._start_etcd(machine)
-        for machine in MACHINES:
-            self._start(f"patroni{machine}", "patroni", f"p{machine}.yml")
-        until(self._is_whole, _LONGEST)
+        try:
+            until(self._is_whole, _LONGEST)
+        except AssertionError as error:
+            for log in sorted(self.folder.glob("*.log")):
+                error.add_note(f"{log.name}: …{log.read_text(errors='replace')[-1000:]}")
+            raise
 
     def stop(self) -> None:
         """Kill everything that was started here."""
@@ -148,7 +149,15 @@ class Cluster:
             return False
         return True
 
+    def _start_all(self) -> None:
+        """Start all that does not run, or that ended, such as because another program took its port meanwhile."""
+        for machine in MACHINES:
+            self._start_etcd(machine)
+        for machine in MACHINES:
+            self._start(f"patroni{machine}", "patroni", f"p{machine}.yml")
+
     def _is_whole(self) -> bool:
+        self._start_all()
         query = b"SELECT count(*), count(*) FILTER (WHERE sync_state = 'sync') FROM pg_stat_replication"
         dsn = f"{self.dsn()}?target_session_attrs=read-write&connect_timeout=5"
         try:

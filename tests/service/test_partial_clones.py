@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from metastore.service import clones
 from metastore.storage.objects import ObjectStorage
 from metastore.types import DatasetId
 
-from ..conftest import ANN, STORAGES, change, ticking
+from ..conftest import ANN, STORAGES, change, opened, ticking
 from ..loopback import serving
 from .conftest import Door
 from .test_clones import CLONE, POST, commits, git, history, lines, refused, small, store
@@ -135,6 +135,19 @@ def test_a_partial_clone_can_be_shallow_and_sparse(store: MetaStore, tmp_path: P
         assert missing(folder) == []  # a set folder has the files of those above it
         git("fetch", "--unshallow", folder=folder)
     assert commits(folder) == history(store)
+
+
+@pytest.mark.parametrize("host", ["github", "gitlab"])
+def test_a_dataset_on_a_host_is_cloned_from_the_service_too(host: str, tmp_path: Path) -> None:
+    with closing(opened(host, tmp_path)) as storages:
+        store = MetaStore(next(storages), author=ANN, clock=ticking())
+        store.dataset_create(CARS, {"name": "cars"})
+        store.dataset_update(CARS, {"name": "cars", "number": 1})
+        with serving(store) as url:
+            git("clone", "--filter=tree:0", "--no-checkout", f"{url}{CLONE}", tmp_path / "clone")
+            assert kinds(tmp_path / "clone") == ["commit"] * 2
+            assert git("log", "-p", folder=tmp_path / "clone").count('"number"') == 1
+        assert commits(tmp_path / "clone") == history(store)
 
 
 def fetched(door: Door, *wishes: str) -> str:
