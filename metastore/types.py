@@ -270,9 +270,10 @@ class Difference:
         kind: `added`, `removed`, `changed`, `renamed` or `moved`.
         where: Plain words and names, such as `resource cars › field speed › type`; the former ones if it was renamed
             or moved.
-        old: The value before; None when added. The former name, or in words the former place, such as `resource cars`
-            or in a list `after 'speed'`, `the start` or `the end`.
-        new: The value after; None when removed. The new name, or the new place; a list if it is in several now.
+        old: The value before, None if it was added. If it was renamed, its former name. If it was moved, its former
+            place in words: `resource cars`, or within a list `after 'speed'`, `the start` or `the end`.
+        new: The same after the change: the value, None if it was removed; the name; or the place, and a list of places
+            if there are several.
         note: What stayed the same in a thing that was renamed, by which it was recognised, such as `path unchanged`;
             or what else a removal means, such as resources that have no licence now; otherwise empty.
     """

@@ -267,7 +267,7 @@ def _write_container(value: Any, newline: str | None, parts: list[_Part], sort: 
             if not isinstance(name, str):
                 raise _Unwritable
             item = value[name]
-            if type(item) is str and len(name) <= _PIECE >= len(item):  # most members, without a further call
+            if type(item) is str and len(name) <= _PIECE and len(item) <= _PIECE:  # most, without a further call
                 parts.append(f"{before}{encode_basestring(name)}: {encode_basestring(item)}")
             else:
                 parts += before, _quoted(name), ": "

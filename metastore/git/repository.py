@@ -194,7 +194,7 @@ def _stretch(repository: ReadableRepository, start: str) -> tuple[str, str | Non
     ids: list[str] = []
     commit_id: str | None = start
     while commit_id:
-        # Stretches that meet a cached one stop there. So the next revision caches itself alone, not all ids again.
+        # A stretch ends where a cached one begins. So a new revision is cached alone, and not all ids again with it.
         if len(ids) == _STRETCH or (ids and repository.cache.get(("stretch", commit_id))):
             return " ".join(ids), commit_id
         ids.append(commit_id)

@@ -74,10 +74,9 @@ class ObjectDatabase:
         return self._packs
 
     def knows_all_packs(self) -> bool:
-        """Tell whether no packs were added or removed since this was opened.
+        """Tell whether no packs were added or removed since this was opened; looks at most once a second.
 
-        Otherwise it would keep deleted packs open. That does not affect reads, it only keeps disk space in use, so the
-        check is made at most once a second.
+        Reads are right in any case. But what is open keeps deleted packs open, and their disk space in use.
         """
         now = time.monotonic()
         if now - self._looked_at > 1:
@@ -220,7 +219,7 @@ class ObjectDatabase:
             folder = f"{self._path}/objects/{identity[:2]}"
             if not self._has(identity):
                 self._write_loose(folder, identity, made)
-            folders.add(folder)
+            folders.add(folder)  # also of one that is there: its writer may not have synced the folder yet
         for folder in folders if self._sync else ():
             with suppress(FileNotFoundError):  # it is in a pack
                 sync_directory(folder)

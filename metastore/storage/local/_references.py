@@ -166,6 +166,9 @@ class References:
     def change(self, changes: Mapping[str, str | None]) -> None:
         """Set or (None) remove locked references, atomically for readers.
 
+        A single reference is set by its own file. Several change together as lines of `packed-refs`; those that have
+        files are moved there first. A removal takes away the line before the file, which counts as long as it is there.
+
         Raises:
             OutcomeUnknown: The change is made, but the disk did not confirm that it is durable.
         """

@@ -257,8 +257,9 @@ class GitStorage(ObjectStorage):
             yield from damage_of_store(self.layout, repair=repair)
 
     def _verify_dataset(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
-        for left in reversed(range(_TRIES)):
-            with suppress(StorageBusy) if left else nullcontext(), storage_errors():  # it was replaced meanwhile
+        for tries_left in reversed(range(_TRIES)):
+            # If it was replaced meanwhile, it is verified again; the last try raises.
+            with suppress(StorageBusy) if tries_left else nullcontext(), storage_errors():
                 yield from damage_of_dataset(self, dataset_id, inspect, repair=repair)
                 return
 
