@@ -16,6 +16,7 @@ _WORDS = {
     errno.ENOTEMPTY: "the folder is not empty",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ELOOP: "its symbolic links lead in a circle",
+    errno.EXDEV: "it is on another file system, or in a lower layer of an overlay, so it cannot be renamed",
     errno.EADDRINUSE: "another process listens there already",
     errno.EADDRNOTAVAIL: "this machine does not have that address",
     errno.ECONNREFUSED: "the connection was refused, since nothing listens there",

@@ -268,6 +268,21 @@ def test_a_dataset_that_vanished_is_kept_and_reported(
     assert "neither moved nor purged" in caplog.text
 
 
+def test_a_generation_of_a_backup_that_is_kept_by_hard_links_stays_as_it_is(
+    store: metastore.MetaStore, target: Path, tmp_path: Path
+) -> None:
+    backup(git_storage(store), target)
+    generation, then = tmp_path / "yesterday", contents(store)
+    subprocess.run(["cp", "-al", target, generation], check=True)
+    change_everything(store)
+    backup(git_storage(store), target)
+    assert backup(git_storage(store), target, check=True).mended == 0
+    assert contents_of(generation) == then
+    restore(generation, tmp_path / "restored")
+    assert contents_of(tmp_path / "restored") == then
+    assert contents_of(target) == contents(store)
+
+
 def test_another_store_is_not_backed_up_onto_a_backup(tmp_path: Path, store: metastore.MetaStore) -> None:
     backup(git_storage(store), tmp_path / "backup")
     for other in (GitStorage(tmp_path / "empty"), git_storage(connect(tmp_path / "other"))):

@@ -204,6 +204,23 @@ def test_a_backup_that_is_copied_over_the_store_begins_another_feed(tmp_path: Pa
     assert follower.known[IDS[0]] == truth(root)[IDS[0]]
 
 
+def test_a_copy_of_hard_links_begins_another_feed_and_does_not_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_feed, "_file_time", lambda path: 0)  # or what changed a moment ago is seen again
+    root, follower = tmp_path / "store", Follower()
+    connect(root).dataset_create(IDS[0], {"n": 1})
+    subprocess.run(["cp", "-al", root, tmp_path / "yesterday"], check=True)
+    then = truth(root)
+    connect(root).dataset_update(IDS[0], {"n": 2})
+    follower.catch_up(root)
+    assert truth(tmp_path / "yesterday") == then
+    os.rename(root, tmp_path / "today")
+    os.rename(tmp_path / "yesterday", root)
+    follower.catch_up(root)
+    assert follower.known == {IDS[0]: then[IDS[0]]}
+
+
 def test_a_volume_that_is_rolled_back_begins_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_feed, "_file_time", lambda path: 0)
     storage = GitStorage(tmp_path, sync=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import zlib
 from collections.abc import Callable
@@ -363,9 +364,9 @@ def not_json(path: Path, content: bytes) -> None:
         point(path, commit(path, made))
 
 
-def journal_line(path: Path, content: bytes) -> None:
+def journal_line(path: Path, content: bytes, name: bytes = b"entry.json") -> None:
     journal = path.parent.parent / "_metastore/journal.git"
-    point(journal, commit(journal, tree(journal, (b"100644", b"entry.json", put(journal, "blob", content)))))
+    point(journal, commit(journal, tree(journal, (b"100644", name, put(journal, "blob", content)))))
 
 
 def moved_note(path: Path) -> None:
@@ -511,10 +512,35 @@ def test_a_tag_of_a_blob_is_no_tag_of_a_revision(folder: Path) -> None:
             store.dataset_read(CARS, "blob")
 
 
-def test_a_damaged_line_of_the_journal_is_named_where_it_is_read(folder: Path) -> None:
-    journal_line(folder / "physics/cars.git", b"{")
-    with connect(folder) as store, pytest.raises(StorageCorrupt, match=r"line [0-9a-f]{12} of the journal cannot be"):
-        list(store.journal())
+@pytest.mark.parametrize(
+    ("content", "name"), [(b"{", b"entry.json"), (b"[]", b"entry.json"), (b"\xff", b"entry.json"), (b"{}", b"other")]
+)
+def test_a_line_of_the_journal_that_is_none_hides_no_other(
+    content: bytes, name: bytes, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect(folder) as store:
+        before = list(store.journal())
+        journal_line(folder / "physics/cars.git", content, name)
+        assert list(store.journal()) == before
+        assert re.search(r"line [0-9a-f]{40} of the journal is passed over", caplog.text)
+        assert name != b"entry.json" or "_metastore/journal" in {damage.where for damage in store.verify()}
+        store.dataset_move(CARS, "physics/autos")
+        assert [line.action for line in store.journal()] == ["move", *(line.action for line in before)]
+
+
+def test_former_ids_that_lead_nowhere_are_named_until_their_notes_are_back(folder: Path, tmp_path: Path) -> None:
+    with connect(folder) as store:
+        for before, after in (("physics/cars", "sea/cars"), ("sea/cars", "air/cars"), ("air/cars", "sea/cars")):
+            store.dataset_move(before, after)
+        store.dataset_create("air/cars", {})
+        assert damages(folder) == []
+        (folder / "_metastore/notes").rename(tmp_path / "notes")
+        (damage,) = damages(folder)
+        assert str(damage).startswith("physics/cars: sea/cars was here, but no note says so any more")
+        assert "copy _metastore/notes/physics/cars from a backup" in damage.detail
+        (tmp_path / "notes").rename(folder / "_metastore/notes")
+        store.dataset_purge("sea/cars", force=True)
+    assert damages(folder) == []
 
 
 def test_a_dataset_that_is_purged_during_a_check_is_no_damage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ from metastore.errors import (
     MetastoreError,
     NotFound,
     OutcomeUnknown,
+    PathNotFound,
     RevisionNotFound,
-    StorageCorrupt,
     StorageUnavailable,
 )
 from metastore.forks import ForkSafeLock
@@ -102,8 +102,12 @@ class Journal:
         yield from (entry for entry in self.lines(head.id) if entry.id != before)
 
     def lines(self, start: RevisionId) -> Iterator[JournalEntry]:
-        """Yield a line and those before it, newest first."""
-        return map(self._entry, self._storage.history(JOURNAL, start))
+        """Yield a line and those before it, newest first. What was committed by hand and is no line hides no other."""
+        for revision in self._storage.history(JOURNAL, start):
+            try:
+                yield self._entry(revision)
+            except (ValueError, PathNotFound) as error:
+                _log.warning("line %s of the journal is passed over, since it cannot be read: %s", revision.id, error)
 
     def head(self) -> Revision | None:
         """Return the revision of the newest line, if there is one."""
@@ -156,10 +160,7 @@ class Journal:
         return before != after
 
     def _entry(self, revision: Revision) -> JournalEntry:
-        try:
-            action, dataset_id, details, origin = parse_line(self._storage.read(JOURNAL, revision.id, LINE))
-        except ValueError as error:
-            raise StorageCorrupt(f"line {revision.id[:12]} of the journal cannot be read: {error}") from None
+        action, dataset_id, details, origin = parse_line(self._storage.read(JOURNAL, revision.id, LINE))
         if origin is None:
             told = revision.author, revision.message, revision.created
             return JournalEntry(revision.id, action, dataset_id, details, *told)

@@ -62,16 +62,16 @@ class Clock:
     def read(self) -> tuple[str, int]:
         """Return the id of the feed, 16 hex digits, and the time of the last change in nanoseconds.
 
-        A copy has other inodes and times of creation, and so another feed.
+        A copy has other inodes and times of creation, and so another feed; if it is of hard links, its folder has.
         """
         try:
             with locked([self._path], shared=True):
                 content = read_file(f"{self._folder}/id")
-                origin, clock = os.stat(f"{self._folder}/id"), os.stat(self._path)
+                origin, clock, folder = os.stat(f"{self._folder}/id"), os.stat(self._path), os.stat(self._folder)
                 last, _, _ = self._state()
         except FileNotFoundError:
             return NO_FEED, 0
-        told = f"{content!r} {origin.st_ino} {origin.st_ctime_ns} {clock.st_ino}"
+        told = f"{content!r} {origin.st_ino} {origin.st_ctime_ns} {clock.st_ino} {folder.st_ino}"
         return hashlib.sha256(told.encode()).hexdigest()[:16], last
 
     def _state(self) -> tuple[int, int, str]:

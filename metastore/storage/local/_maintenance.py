@@ -103,6 +103,20 @@ def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
             what = "the note of where this dataset moved, or that it was purged, cannot be read"
             detail = f"{what}: copy {os.path.relpath(notes.path(dataset_id), layout.root)} from a backup"
             yield Damage(str(dataset_id), "unreadable", detail)
+    if not os.path.isdir(layout.backup_aside()):  # a backup that is unfinished gets its notes last
+        yield from _lost_notes(layout, notes)
+
+
+def _lost_notes(layout: Layout, notes: Notes) -> Iterator[Damage]:
+    """Find former ids of datasets at which there is nothing, so that they lead nowhere."""
+    for dataset_id in layout.ids("", None):
+        for former in layout.former_ids(dataset_id):
+            path, note = layout.path(former), notes.path(former)
+            # Looked at twice, since a dataset that is created there meanwhile removes the note.
+            if not (os.path.isdir(path) or os.path.lexists(note) or os.path.isdir(path)):
+                what = f"{dataset_id} was here, but no note says so any more, and no dataset is here"
+                detail = f"{what}: copy {os.path.relpath(note, layout.root)} from a backup, or recover the dataset"
+                yield Damage(str(former), "unreadable", detail)
 
 
 def _left_over_of_store(layout: Layout, *, repair: bool) -> list[str]:
