@@ -496,7 +496,7 @@ def test_an_object_that_leads_nowhere_is_damage_for_a_clone_too(name: str, folde
     with GitStorage(folder).objects(CARS) as repository:
         starts = repository.reference_targets().values()
         with pytest.raises(StorageCorrupt, match="cannot be read"):
-            reachable(repository, starts, shallow=starts)
+            reachable(repository, starts)
         if name.startswith("tag"):
             with pytest.raises(StorageCorrupt, match="cannot be read"):
                 list(references(repository, Request("ls-refs", ("peel",))))
