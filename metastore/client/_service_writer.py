@@ -25,8 +25,8 @@ from metastore.store.writer import Writer
 from metastore.types import Author, ChangeRequest, Dataset, DatasetId, JournalEntry, Revision, Tag
 from metastore.wire import from_wire, to_wire
 
-#: The lines of a journal that one request may have, and the characters after which no further line is added.
-_MOST_LINES, _LONGEST_LINES = 100, 100_000
+#: The characters of the lines of a journal after which a request gets no further line.
+_LONGEST_LINES = 100_000
 #: The answers in a row that a service may give while it reads its journal, about a second each.
 _MOST_WAITS = 1000
 #: A tag has no history that would tell whether somebody else changed it before or after us.
@@ -275,8 +275,10 @@ class ServiceWriter(Writer):
 
 def _fitting(lines: Sequence[JournalEntry]) -> Iterator[JournalEntry]:
     """Yield the first lines, as many as one request may have; at least one."""
+    from metastore.store.journal_copy import MOST_LINES  # few programs copy lines
+
     left = _LONGEST_LINES
-    for line in lines[:_MOST_LINES]:
+    for line in lines[:MOST_LINES]:
         yield line
         left -= len(line.message) + sum(len(str(value)) for value in line.details.values())
         if left < 0:

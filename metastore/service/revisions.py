@@ -33,7 +33,7 @@ from metastore.service.part_history import blamed, part_page, summed_up
 from metastore.service.problems import plainly
 from metastore.service.rate import RETRY_AFTER, caller
 from metastore.storage.lines import withdrawal
-from metastore.store.journal_copy import checked, named_by, read_up
+from metastore.store.journal_copy import MOST_LINES, checked, named_by, read_up
 from metastore.store.lists import ids_from_tag, tags_in
 from metastore.store.metering import metered
 from metastore.store.store import MetaStore
@@ -44,8 +44,8 @@ from metastore.wire import from_wire, to_wire
 revisions = Blueprint("revisions", __name__)
 #: The characters that the changed values of a comparison may have; an answer has them twice.
 _MOST_COMPARED = 32 * 1024 * 1024
-#: The lines of a journal that one request may have, its bytes, and the seconds after which no further line is begun.
-_MOST_LINES, _LONGEST_LINES, _LONG = 100, 4 * 1024 * 1024, 1.0
+#: The bytes of a request with lines of a journal, and the seconds after which no further line is begun.
+_LONGEST_LINES, _LONG = 4 * 1024 * 1024, 1.0
 _TAG_MEMBERS = ("name", "revision", "description")
 
 
@@ -251,8 +251,8 @@ def _lines_sent() -> list[JournalEntry]:
     """Return the lines of the body. Raises InvalidInput."""
     request.max_content_length = _LONGEST_LINES
     lines = requests.members(allowed=("lines",)).get("lines")
-    if not isinstance(lines, list) or len(lines) > _MOST_LINES:
-        raise InvalidInput(f"lines is a list of at most {_MOST_LINES} lines of a journal", pointer="/lines")
+    if not isinstance(lines, list) or len(lines) > MOST_LINES:
+        raise InvalidInput(f"lines is a list of at most {MOST_LINES} lines of a journal", pointer="/lines")
     try:
         return [checked(from_wire(JournalEntry, line)) for line in lines]
     except ValueError as error:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from metastore.store.base import Store
     from metastore.store.store import MetaStore
 
-#: The lines that are copied at once, the details of a line, and the characters that these may have.
-_AT_ONCE, _MOST_DETAILS, _LONGEST = 100, 20, 100_000
+#: The lines that are copied at once, which one request to a service may have.
+MOST_LINES = 100
+#: The details of a line, and the characters that these may have.
+_MOST_DETAILS, _LONGEST = 20, 100_000
 _ACTIONS = frozenset({"move", "purge", "tag_update", "tag_delete", "adopt", "receive", "withdrawn"})
 
 
@@ -115,9 +117,9 @@ def copy_journal(
         return len(lines), ()
     target.journal_import(())  # is there an author?
     sending = _Sending(target)
-    for start in range(0, len(lines), _AT_ONCE):
-        sending.send(lines[start : start + _AT_ONCE])
-        progress(min(start + _AT_ONCE, len(lines)), len(lines))
+    for start in range(0, len(lines), MOST_LINES):
+        sending.send(lines[start : start + MOST_LINES])
+        progress(min(start + MOST_LINES, len(lines)), len(lines))
     return sending.copied, tuple(sending.refused.values())
 
 

@@ -263,7 +263,7 @@ def test_only_lines_with_the_prefix_are_copied(here: MetaStore) -> None:
 
 
 def test_copying_that_was_cut_off_goes_on(here: MetaStore, served: MetaStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_copy, "_AT_ONCE", 1)
+    monkeypatch.setattr(journal_copy, "MOST_LINES", 1)
     real, calls = RemoteStore.journal_import, iter([True, True, False])
 
     def cut(self: RemoteStore, lines: Any, **options: Any) -> int:
