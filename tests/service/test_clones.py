@@ -77,6 +77,17 @@ def test_a_clone_has_the_history_and_the_tags_and_follows_them(store: MetaStore,
     assert json.loads((folder / "datapackage.json").read_text())["number"] == 7
 
 
+def test_a_clone_has_pointers_to_large_files_and_the_address_of_their_server(store: MetaStore, tmp_path: Path) -> None:
+    described = {"name": "x", "path": "x.csv", "sha256": "a" * 64, "bytes": 3}
+    url = "https://lfs.example.org/{owner}/{name}"
+    pointing = MetaStore(store.storage, author=ANN, clock=ticking(), lfs_url=url, validation="off")
+    pointing.dataset_update("physics/cars", {"name": "cars", "resources": [described]})
+    with serving(store) as address:
+        git("clone", "--no-checkout", f"{address}{CLONE}", tmp_path / "clone")
+    assert f"oid sha256:{'a' * 64}\nsize 3\n" in git("show", "HEAD:x.csv", folder=tmp_path / "clone")
+    assert "url = https://lfs.example.org/physics/cars\n" in git("show", "HEAD:.lfsconfig", folder=tmp_path / "clone")
+
+
 def test_a_clone_of_depth_one_has_the_newest_revision_alone(store: MetaStore, tmp_path: Path) -> None:
     with serving(store) as url:
         git("clone", "--depth", "1", f"{url}{CLONE}", tmp_path / "clone")
