@@ -208,17 +208,16 @@ def _offered(repository: Repository, branch: list[str], most: int) -> Iterator[b
     """Yield the ids of the objects to which revisions lead, many at a time: those of the branch, then those of tags."""
     place, size = 0, (len(branch) - 1) % _PIECE + 1  # the pieces stay the same when the branch grows
     while place < len(branch):
-        yield _piece(repository, branch[place], branch[place + size :], most)
+        key = "offered", branch[place]
+        found: bytes | None = repository.cache.get(key)
+        if found is None:
+            found = _joined(selected(repository, [branch[place]], behind=branch[place + size :], most=most))
+            repository.cache.put(key, found, len(found) + 300)
+        yield found
         place, size = place + size, _PIECE
-    for target in sorted(set(repository.tag_targets().values()).difference(branch)):
-        yield _piece(repository, target, branch, most)
+    tags = set(repository.tag_targets().values()).difference(branch)
+    yield _joined(selected(repository, tags, behind=branch, most=most))
 
 
-def _piece(repository: Repository, start: str, behind: list[str], most: int) -> bytes:
-    """Return the ids of the objects to which a commit or tag leads, without those that only commits behind it need."""
-    key = "offered", start
-    found: bytes | None = repository.cache.get(key)
-    if found is None:
-        found = b"".join(map(bytes.fromhex, selected(repository, [start], behind=behind, most=most)))
-        repository.cache.put(key, found, len(found) + 300)
-    return found
+def _joined(ids: Iterable[str]) -> bytes:
+    return b"".join(map(bytes.fromhex, ids))

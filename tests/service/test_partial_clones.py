@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from metastore import MetaStore
-from metastore.git.objects import BLOB, GitObject, blob_id, links
+from metastore.git.objects import BLOB, COMMIT, GitObject, blob_id, commit_content, links, object_id
 from metastore.git.pack import from_pack
 from metastore.git.repository import Repository
+from metastore.git.trees import change_tree
 from metastore.git.upload_pack import Request, negotiate
 from metastore.service import clones
 from metastore.storage.objects import ObjectStorage
-from metastore.types import DatasetId
+from metastore.types import DatasetId, RevisionId
 
 from ..conftest import ANN, STORAGES, change, opened, ticking
 from ..loopback import serving
@@ -189,13 +190,34 @@ def test_the_objects_of_a_purged_dataset_are_not_sent_by_the_next_one_there(stor
             assert f"not our ref {identity}" in said
 
 
-def test_objects_of_old_revisions_and_of_tags_beside_the_branch_are_found(small: MetaStore, door: Door) -> None:
+def test_objects_of_old_revisions_are_found(small: MetaStore, door: Door) -> None:
     first = blob_of(small, CARS)
     for number in range(130):
         small.dataset_update(CARS, {"name": "cars", "number": number})
     asked = ("filter blob:none", f"want {first}", f"want {blob_of(small, CARS, 70)}", f"want {blob_of(small, CARS)}")
     assert fetched(door, *asked).startswith("packfile")
     assert "not our ref" in fetched(door, *asked, f"want {'a' * 40}")
+
+
+@pytest.mark.parametrize("way", ["tag", "merge"])
+def test_objects_beside_the_branch_are_found_once_something_leads_to_them(
+    small: MetaStore, door: Door, way: str
+) -> None:
+    first, head = history(small)[-1], small.dataset_update(CARS, {"name": "cars", "number": 1}).revision.id
+    blob = GitObject(BLOB, b"Beside the branch")
+    tree, trees = change_tree(None, {"notes.txt": blob_id(blob.content)}, lambda tree: b"")
+    beside = GitObject(COMMIT, commit_content(tree, first, change()))
+    merge = GitObject(COMMIT, commit_content(tree, head, change(), [object_id(*beside)]))
+    made = {object_id(*each): each for each in (blob, beside, merge)}
+    with objects_of(small, CARS) as repository:
+        repository.put({**made, **trees})
+        assert "not our ref" in fetched(door, f"want {blob_id(blob.content)}")
+        if way == "tag":
+            repository.set_tags({"beside": object_id(*beside)})
+        else:
+            repository.set_head(RevisionId(object_id(*merge)))
+    assert fetched(door, f"want {blob_id(blob.content)}", f"want {tree}").startswith("packfile")
+    assert fetched(door, f"want {object_id(*beside)}").startswith("packfile")
 
 
 def test_what_revisions_lead_to_is_remembered(small: MetaStore, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
