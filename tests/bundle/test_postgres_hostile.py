@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
 import unicodedata
@@ -25,6 +26,7 @@ from metastore.errors import StorageUnavailable
 from metastore.postgres.migrate import migrate
 from tests.bundle.postgres_server import drop_database, migrated_database, new_database, server_dsn
 from tests.bundle.test_postgres import AT, INSERT, NUMI, put, typed
+from tests.processes import SOAK
 
 GROUPS = Groups.parse("groups = NOvA Minerva\nNOvA = ann")
 #: What each table lets a superuser do once its triggers are off.
@@ -186,6 +188,48 @@ def test_verify_finds_each_column_that_was_changed(
     assert list(problems(record)) == ["NuMI"]
 
 
+#: How a value of each type is changed.
+CHANGED = {
+    "text": "{0} || 'x'",
+    "boolean": "NOT {0}",
+    "ARRAY": "array_append({0}, 'x')",
+    "bigint": "coalesce({0}, 0) + 100",
+    "integer": "{0} + 1",
+    "timestamp with time zone": "{0} - interval '1 s'",
+}
+
+
+#: The facts of this server alone, which no chain has.
+UNCOVERED = {"snapshot_bundles.session_user", "snapshot_bundles.recorded"}
+
+
+def test_verify_covers_every_column_but_two(dsn: str, record: PostgresRecord) -> None:
+    """Outside of the soak, some columns; another choice each time."""
+    put(record, NUMI)
+    put(record, replace(NUMI, udp=True, devices=frozenset({"E:ONE"})))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+
+        def run(statement: str) -> list[Any]:
+            done = connection.execute(statement.encode())
+            return done.fetchall() if done.description else []
+
+        run("ALTER TABLE bundles DROP CONSTRAINT metastore_safe")
+        tables = "^(snapshot_)?(bundles|bundle_variables|variable_changes)$"
+        query = "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_name ~"
+        columns = [row for row in run(f"{query} '{tables}'") if SOAK or random.random() < 0.2]
+        missed = set()
+        for table, column, kind in columns:
+            value = CHANGED[kind].format(f'"{column}"')
+            run(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+            run(f"CREATE TEMPORARY TABLE saved AS TABLE {table}")
+            run(f'UPDATE {table} SET "{column}" = {value} WHERE ctid = (SELECT max(ctid) FROM {table})')
+            missed |= set() if problems(record) else {f"{table}.{column}"}
+            for statement in (f"DELETE FROM {table}", f"INSERT INTO {table} TABLE saved", "DROP TABLE saved"):
+                run(statement)
+    assert missed == UNCOVERED & {f"{table}.{column}" for table, column, _ in columns}
+    assert problems(record) == {}
+
+
 def test_verify_finds_rows_that_belong_to_nothing(dsn: str, record: PostgresRecord) -> None:
     put(record, NUMI)
     typed(
@@ -247,6 +291,19 @@ def test_a_change_that_no_trigger_records_is_an_error(
 # Sessions
 
 
+SETTINGS = {
+    "DateStyle": "ISO, YMD",
+    "TimeZone": "UTC",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "transaction_isolation": "read committed",
+    "lock_timeout": "30000",
+    "client_encoding": "UTF8",
+    "search_path": "public, pg_temp",
+}
+
+
 def test_a_session_with_odd_settings_reads_and_writes_the_same(dsn: str) -> None:
     role = str(conninfo_to_dict(dsn)["dbname"]) + "_odd"
     typed(dsn, f"CREATE ROLE {role} LOGIN SUPERUSER")
@@ -267,6 +324,8 @@ def test_a_session_with_odd_settings_reads_and_writes_the_same(dsn: str) -> None
             connection.execute(query.format(sql.Identifier(role), sql.SQL(setting), path))
     odd = make_conninfo(dsn, user=role)
     here, there = PostgresRecord(dsn), PostgresRecord(odd)
+    settings = there._rows("SELECT name, setting FROM pg_settings WHERE name = ANY (%s)", (list(SETTINGS),))
+    assert {row["name"]: row["setting"] for row in settings} == SETTINGS
     (snapshot,) = put(there, replace(NUMI, devices=frozenset({"E:李\\x".replace("\\", "_")})), user="李")
     assert here.newest("NuMI") == there.newest("NuMI") == snapshot
     # A table of the same name, before those of the record on the search path.
