@@ -101,6 +101,8 @@ EXAMPLES = {
     "breadcrumb",
     "E:TOR860",
     "metastore dataset update datapackage.json",
+    "metastore journal",
+    "metastore tag list",
     "owner/name",
     "salinity -ice",
     "v1.0",
