@@ -2,9 +2,16 @@
 
 CKAN's tests make the tables of CKAN alone, again and again. Without the extension's table nothing would be recorded,
 and the tests would show little.
+
+The outcome of each test is a line of the file that `OUTCOMES` names. A test with a line there is not run again, so a
+run that was interrupted goes on where it ended.
 """
 
 from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import ckan.plugins.toolkit as tk
 import pytest
@@ -13,6 +20,33 @@ from ckan.plugins import plugin_loaded
 from ckanext.metastore import outbox
 
 import metastore
+
+OUTCOMES = Path(os.environ["OUTCOMES"])
+
+
+def name_of(item: pytest.Item) -> str:
+    """Name a test uniquely, and alike in every environment: the ids of tests outside pytest's root lack the file."""
+    path, _, name = item.location
+    return f"{path.partition('/ckan/tests/')[2]} {name}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    lines = OUTCOMES.read_text().splitlines() if OUTCOMES.exists() else []
+    ended = {line.partition(" ")[2] for line in lines}
+    config.hook.pytest_deselected(items=[item for item in items if name_of(item) in ended])
+    items[:] = [item for item in items if name_of(item) not in ended]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Keep what is not passed of a test's three phases, and write it after the last one."""
+    report = yield
+    if report.outcome != "passed" and not hasattr(item, "outcome"):
+        item.outcome = report.outcome
+    if report.when == "teardown":
+        with OUTCOMES.open("a") as file:
+            file.write(f"{getattr(item, 'outcome', 'passed')} {name_of(item)}\n")
+    return report
 
 
 def ready() -> bool:
