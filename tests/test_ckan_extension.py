@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 import metastore
 from metastore import ckan
 from tests.conftest import ANN, ticking
+from tests.conftest import change as pushed
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "examples" / "ckanext-metastore"))
@@ -33,6 +34,11 @@ from ckanext.metastore.sync import Recorder  # noqa: E402
 SHOWN: dict[str, Any] = json.loads((ROOT / "tests" / "data" / "ckan" / "package_show_2.12.0.json").read_bytes())
 PLACE = f"ckan/{SHOWN['id']}"
 OTHER = "7f1c0a52-2f0e-4c3f-9a3d-5d1b8c1b0c11"
+
+
+def nothing(owner_org: str) -> bool:
+    """The private states that anonymous readers see."""
+    return False
 
 
 def shown(**changes: Any) -> dict[str, Any]:
@@ -161,7 +167,7 @@ def test_the_newest_state_of_a_resource_that_is_gone_is_that_of_the_last_version
 ) -> None:
     for package in (uploaded(size=3), uploaded(size=4), shown(title="Without it"), shown(state="deleted"), shown()):
         recorder.record(package)
-    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), nothing)
     assert reader.newest_states([OTHER, "never"])[OTHER]["size"] == 4
     assert reader.newest_states([]) == {}
 
@@ -333,7 +339,7 @@ def test_versions_name_the_fields_that_they_changed_as_far_as_the_reader_may_see
     store.dataset_delete(PLACE)
 
     def told(*, private_too: bool) -> list[list[str]]:
-        reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), private_too)
+        reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), None if private_too else nothing)
         return [[each["field"] for each in fields] for _, fields in reader.changes(limit=10)]
 
     assert told(private_too=False) == [[], ["resources"], ["title", "notes"], []]
@@ -344,7 +350,7 @@ def test_versions_name_the_fields_that_they_changed_as_far_as_the_reader_may_see
         ["title", "notes"],
         [],
     ]
-    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), True)
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), None)
     assert len(reader.changes(limit=2)) == 2
     assert reader.changes(limit=2)[1][1] != []
 
@@ -355,7 +361,7 @@ def test_the_history_of_a_field_is_the_versions_that_changed_it(store: metastore
     states += [{"title": "One", "resources": [{**resource, "url": "https://example.org/b.csv"}]}]
     for number, state in enumerate(states):
         recorder.record(shown(**state), message=str(number))
-    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), nothing)
 
     def told(limit: int = 10, **names: str) -> list[str]:
         field = {"field": "", "resource": "", "extra": "", **names}
@@ -371,7 +377,7 @@ def test_the_history_of_a_field_is_the_versions_that_changed_it(store: metastore
 def test_one_change_is_taken_out_and_later_ones_stay(store: metastore.MetaStore, recorder: Recorder) -> None:
     for said in ({"title": "One"}, {"title": "Two"}, {"title": "Two", "notes": "New"}):
         recorder.record(shown(**said))
-    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), nothing)
     notes, title, first = reader.revisions(limit=3)
     now = shown(title="Two", notes="New", url="https://example.org/ahead-of-metastore")
     undone, descriptor = reader.without(title.id, record.descriptor_of(now))
@@ -407,7 +413,7 @@ def test_what_an_undo_gives_ckan_is_the_dataset_as_if_the_change_had_not_been_ma
     recorder.record(shown())
     for last in range(len(APART)):
         recorder.record(shown(**ChainMap(*APART[: last + 1])))
-    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), nothing)
     now, without = shown(**ChainMap(*APART)), shown(**ChainMap(*APART[:number], *APART[number + 1 :]))
     change = reader.revisions(limit=len(APART))[-1 - number]
     _, descriptor = reader.without(change.id, record.descriptor_of(now))
@@ -421,7 +427,7 @@ def test_a_version_that_made_the_dataset_or_brought_it_back_is_known(
     for state in ("active", "deleted", "active"):
         recorder.record(shown(state=state))
     recorder.record(shown(title="New"))
-    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), nothing)
     newest, back, gone, first = (reader.made(each.id) for each in reader.revisions(limit=4))
     assert (newest, gone) == (None, None)
     assert back == first == record.descriptor_of(shown())
@@ -436,7 +442,7 @@ def test_versions_are_summed_up_and_graded_as_far_as_the_reader_may_see(
     store.dataset_update(PLACE, record.descriptor_of(shown(title="Two", resources=[])))
     store.dataset_delete(PLACE)
     assert len(SHOWN["resources"]) == 1
-    public, private = (versions.Versions(store, recorder.id_of(SHOWN["id"]), each) for each in (False, True))
+    public, private = (versions.Versions(store, recorder.id_of(SHOWN["id"]), each) for each in (nothing, None))
     removed = ("1 resource removed", "major")
     assert public.summaries(limit=10) == [("", ""), ("title changed", "patch"), removed, ("", "")]
     assert public.summaries(limit=2) == [("", ""), ("title changed", "patch")]
@@ -454,7 +460,7 @@ def test_what_has_changed_again_since_a_change_is_named_field_by_field(
 ) -> None:
     for said in ({"title": "One"}, {"title": "Two", "notes": "New"}):
         recorder.record(shown(**said))
-    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), nothing)
     again = reader.changed_again(reader.newest().id, record.descriptor_of(shown(title="Three", notes="New", url="x")))
     assert [(each.field, each.old, each.new) for each in again] == [("title", "Two", "Three")]
 
@@ -467,13 +473,68 @@ def test_a_version_knows_its_neighbours_that_a_reader_may_see(store: metastore.M
     recorder.record(shown(title="Four"))
 
     def titles(*, private_too: bool) -> list[tuple[str | None, ...]]:
-        reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), private_too)
+        reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), None if private_too else nothing)
         living = [each.id for each in reader.revisions(limit=9) if not each.deleted]
         beside = [(older, each, newer) for each in living for older, newer in [reader.beside(each)]]
         return [tuple(each and reader.read(each).descriptor["title"] for each in row) for row in beside]
 
     assert titles(private_too=False) == [("Three", "Four", None), ("One", "Three", "Four"), (None, "One", "Three")]
     assert titles(private_too=True)[1] == ("Secret", "Three", "Four")
+
+
+def test_private_states_of_another_organisation_and_their_tags_do_not_exist_for_members_of_the_new_one(
+    store: metastore.MetaStore, recorder: Recorder
+) -> None:
+    for owner_org, title in [("physics", "Secret"), ("biology", "Clean")]:
+        descriptor = record.descriptor_of(shown(title=title, owner_org=owner_org, private=True))
+        (store.dataset_update if title == "Clean" else store.dataset_create)(PLACE, descriptor)
+    newest, hidden = (revision.id for revision in store.revision_list(PLACE))
+    store.tag_create(PLACE, "draft", hidden)
+    for reader, seen_ids in [("biology", [newest]), ("physics", [hidden]), ("", [])]:
+        theirs = versions.Versions(store, recorder.id_of(SHOWN["id"]), reader.__eq__)
+        assert [revision.id for revision in theirs.revisions(limit=9)] == seen_ids
+    biology = versions.Versions(store, recorder.id_of(SHOWN["id"]), "biology".__eq__)
+    assert [revision.id for revision in biology.revisions(newest, limit=9)] == [newest]
+    assert biology.revisions(hidden, limit=9) == []
+    for call in (
+        lambda name: biology.revisions(name, limit=9),
+        lambda name: biology.revisions(f"{name}~1", limit=9),
+        lambda name: biology.read(f"{name}~1"),
+        lambda name: biology.tag_create("mine", name),
+        lambda name: biology.tag_update(name, new_name="mine"),
+        lambda name: biology.tag_update("mine", revision=name),
+        biology.tag_delete,
+        biology.tag,
+        biology.diff,
+    ):
+        told = []
+        for name in ("draft", "never"):
+            with pytest.raises(metastore.NotFound) as refused:
+                call(name)
+            told.append(str(refused.value).replace(name, "TAG"))
+        assert told[0] == told[1]
+    assert biology.tag_create("mine", newest).revision == newest
+    with pytest.raises(metastore.RevisionNotFound):
+        biology.tag_update("mine", revision=hidden)
+    assert [tag.name for tag in biology.tags()] == ["mine"]
+
+
+def test_what_is_no_descriptor_is_hidden_and_hides_no_other_version(
+    store: metastore.MetaStore, recorder: Recorder
+) -> None:
+    recorder.record(shown())
+    [revision] = store.revision_list(PLACE)
+    store.storage.append(recorder.id_of(SHOWN["id"]), {"datapackage.json": b"["}, pushed(), parent=revision.id)
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), nothing)
+    assert [each.id for each in reader.revisions(limit=9)] == [revision.id]
+
+
+def test_the_rest_of_a_private_dataset_that_waited_is_no_version_where_private_ones_are_recorded(
+    store: metastore.MetaStore,
+) -> None:
+    waited = record.kept(shown(private=True), private_too=False)
+    assert Recorder(store, private_too=True).record(waited).action == "unchanged"
+    assert list(store.dataset_list()) == []
 
 
 def test_a_form_recognises_a_change_of_what_it_shows_and_of_nothing_else() -> None:
@@ -499,7 +560,7 @@ def test_a_form_recognises_a_change_of_what_it_shows_and_of_nothing_else() -> No
 def test_the_versions_after_the_one_that_a_form_shows_are_found(store: metastore.MetaStore, recorder: Recorder) -> None:
     for title in ("One", "Two", "Three"):
         recorder.record(shown(title=title))
-    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), True)
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), None)
     newer, opened = reader.after(seen.digest(record.recorded(shown(title="One"))), "", limit=9)
     assert ([each.id for each in newer], opened["title"]) == ([each.id for each in reader.revisions(limit=2)], "One")
     with pytest.raises(metastore.RevisionNotFound):
@@ -512,7 +573,7 @@ def test_a_change_that_a_reader_may_not_see_is_not_undone_nor_told(
     recorder.record(shown(title="One"))
     hidden = store.dataset_update(PLACE, record.descriptor_of(shown(title="Secret", private=True))).revision
     shown_again = store.dataset_update(PLACE, record.descriptor_of(shown(title="Public"))).revision
-    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), nothing)
     for revision in (hidden, shown_again):
         with pytest.raises(metastore.RevisionNotFound):
             reader.without(revision.id, record.descriptor_of(shown(title="Public")))

@@ -19,7 +19,7 @@ import pytest
 
 import metastore
 from tests.conftest import ANN, EPOCH, ticking
-from tests.test_ckan_extension import Recorder  # it says where the extension is
+from tests.test_ckan_extension import Recorder, nothing  # it says where the extension is
 
 from ckanext.metastore.record import descriptor_of, is_recorded, kept  # isort: skip
 from ckanext.metastore.sync import Change  # isort: skip
@@ -186,7 +186,7 @@ class Portal:
         return package["state"] == "active" and not package["private"]
 
     def versions(self, package: Package, *, private_too: bool) -> Versions:
-        return Versions(self.recorder.store, self.recorder.id_of(package["id"]), private_too)
+        return Versions(self.recorder.store, self.recorder.id_of(package["id"]), None if private_too else nothing)
 
     @staticmethod
     def seen(versions: Versions) -> list[metastore.Revision]:

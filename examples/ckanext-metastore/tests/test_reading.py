@@ -237,6 +237,11 @@ def test_wrong_input_is_said_to_be_wrong(twice: Package) -> None:
         act("dataset_revision_list", id="nothing-here")
     with pytest.raises(tk.ValidationError):
         act("dataset_revision_list")
+    for wrong in ({"fields": "perhaps"}, {"summary": "perhaps"}, {"revision": 5}):
+        with pytest.raises(tk.ValidationError):
+            act("dataset_revision_list", id=twice["id"], **wrong)
+    with pytest.raises(tk.ValidationError):
+        act("resource_show", id="x", revision="HEAD", package_id=5)
 
 
 def test_a_dataset_without_a_record_has_no_versions(physics: Package) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ckan import model
-from ckanext.metastore import actions
+from ckanext.metastore import undoing
 from conftest import act
 
 Package = dict[str, Any]
@@ -39,14 +39,14 @@ def test_two_changes_that_are_undone_at_once_are_both_undone(
     act("package_patch", "ann", id=cars["id"], title="All cars")
     act("package_patch", "ann", id=cars["id"], notes="More of them")
     notes, title, _ = [each["id"] for each in act("dataset_revision_list", id=cars["id"])]
-    brought_back, together = actions.brought_back, threading.Barrier(2)
+    brought_back, together = undoing.brought_back, threading.Barrier(2)
 
     def slowly(*args: Any) -> Any:
         with suppress(threading.BrokenBarrierError):
             together.wait(3)  # both get here only if the second one has not waited for the first
         return brought_back(*args)
 
-    monkeypatch.setattr(actions, "brought_back", slowly)
+    monkeypatch.setattr(undoing, "brought_back", slowly)
     at_once(
         app, *(lambda each=each: act("dataset_undo", "ann", id=cars["id"], revision=each) for each in (notes, title))
     )
@@ -60,7 +60,7 @@ def test_a_dataset_that_becomes_private_while_a_version_is_restored_stays_privat
 ) -> None:
     act("package_patch", "ann", id=cars["id"], title="All cars")
     oldest = act("dataset_revision_list", id=cars["id"])[-1]["id"]
-    brought_back, computing, hidden = actions.brought_back, threading.Event(), threading.Event()
+    brought_back, computing, hidden = undoing.brought_back, threading.Event(), threading.Event()
 
     def slowly(*args: Any) -> Any:
         package = brought_back(*args)
@@ -73,7 +73,7 @@ def test_a_dataset_that_becomes_private_while_a_version_is_restored_stays_privat
         act("package_patch", "ann", id=cars["id"], private=True)
         hidden.set()
 
-    monkeypatch.setattr(actions, "brought_back", slowly)
+    monkeypatch.setattr(undoing, "brought_back", slowly)
     at_once(app, lambda: act("dataset_revert", "ann", id=cars["id"], revision=oldest), hide)
     shown = act("package_show", "ann", id=cars["id"])
     assert (shown["title"], shown["private"]) == (cars["title"], True)

@@ -1,11 +1,13 @@
 """Authorize the actions on versions.
 
 Those who may see a dataset may see its versions, and those who may change it may restore and tag them. Versions of
-the time when the dataset was private are for those who could see it then.
+a time when the dataset was private are for those who could see it then: in another organisation, that means others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import ckan.plugins.toolkit as tk
@@ -29,30 +31,34 @@ def search(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 class _AsPrivate:
-    """A dataset as it would be if it were private."""
+    """A dataset as it would be if it were private and in an organisation, given by its id."""
 
     private = True
 
-    def __init__(self, package: Any) -> None:
-        self._package = package
+    def __init__(self, package: Any, owner_org: str) -> None:
+        self._package, self.owner_org = package, owner_org
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._package, name)
 
 
-def may_see_private(context: Any, package: Any) -> bool:
-    """Return whether the caller could see a dataset if it were private.
+def reader_of_private(context: Any, package: Any) -> Callable[[str], bool] | None:
+    """Return whether the caller could see a dataset if it were private, by the id of its organisation.
 
     Args:
         context: The context of an action.
         package: The row of the dataset.
+
+    Returns:
+        A function that takes the id, which is empty for a dataset without an organisation; None if the caller may see
+        every dataset.
     """
     user = context.get("user")
     if context.get("ignore_auth") or authz.is_sysadmin(user):
-        return True
+        return None
     labels = get_permission_labels()
-    reader = model.User.get(user) if user else None
-    return not {*labels.get_user_dataset_labels(reader)}.isdisjoint(labels.get_dataset_labels(_AsPrivate(package)))
+    own = {*labels.get_user_dataset_labels(model.User.get(user) if user else None)}
+    return cache(lambda owner_org: not own.isdisjoint(labels.get_dataset_labels(_AsPrivate(package, owner_org))))
 
 
 FUNCTIONS = {

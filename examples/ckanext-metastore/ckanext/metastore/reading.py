@@ -1,19 +1,51 @@
-"""Which versions a caller of an action may read, and for how long MetaStore is waited for."""
+"""What the actions begin with: access, the versions that the caller may read, and how long MetaStore is waited for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import ckan.plugins.toolkit as tk
 from ckan import model
-from ckanext.metastore import outbox, settings
-from ckanext.metastore.auth import may_see_private
+from ckanext.metastore import outbox, portal, settings
+from ckanext.metastore.auth import reader_of_private
 from ckanext.metastore.authors import author
+from ckanext.metastore.errors import speaking_ckan
 from ckanext.metastore.patience import breaker
 from ckanext.metastore.versions import Versions
 
 T = TypeVar("T")
+
+
+@contextmanager
+def allowed(action: str, context: Any, data_dict: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Check access to a dataset, and turn MetaStore's errors into CKAN's.
+
+    Yields the call with the id of the dataset in place of its name. Otherwise the name could pass to another dataset
+    between the check and what is read.
+
+    Args:
+        action: The action that is called.
+        context: Its context.
+        data_dict: What it is called with.
+    """
+    package = model.Package.get(tk.get_or_bust(data_dict, "id"))
+    called = {**data_dict, "id": package.id} if package else data_dict
+    tk.check_access(action, context, called)
+    with speaking_ckan():
+        yield called
+
+
+def seen_now(context: Any, data_dict: dict[str, Any]) -> tuple[Versions, dict[str, Any]]:
+    """Return the versions that the caller may see of a dataset, and the dataset as CKAN has it now."""
+    return versions_of(context, data_dict["id"]), portal.shown(data_dict["id"])
+
+
+def fresh(context: Any) -> Any:
+    """Return the context for another action of the same caller."""
+    kept = ("user", "auth_user_obj", "ignore_auth")
+    return {**{name: context[name] for name in kept if name in context}, "model": model, "session": model.Session}
 
 
 def versions_of(context: Any, package_id: str) -> Versions:
@@ -29,7 +61,7 @@ def versions_of(context: Any, package_id: str) -> Versions:
     outbox.drain_before_reading(package.id)
     user = context.get("user") or ""
     recorder = settings.recorder(user, author(user, emails=settings.current().emails))
-    return Versions(recorder.store, recorder.id_of(package.id), may_see_private(context, package))
+    return Versions(recorder.store, recorder.id_of(package.id), reader_of_private(context, package))
 
 
 def answer(call: Callable[[], T]) -> T:

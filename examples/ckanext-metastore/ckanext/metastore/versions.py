@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import Any
@@ -15,7 +15,7 @@ from ckanext.metastore.differences import FieldChange, compared
 import metastore
 from metastore import ckan
 from metastore.descriptor.merge import merge
-from metastore.parse import is_tag_name
+from metastore.parse import is_full_id, is_tag_name
 from metastore.store.metering import metered
 from metastore.store.spans import span_of
 from metastore.store.summaries import PAGE_BYTES
@@ -37,20 +37,24 @@ class Versions:
     Attributes:
         store: An open store, from `metastore.connect`.
         dataset_id: The dataset's id in the store.
-        private_too: Whether the reader may see private states.
+        sees_private: Whether the reader may see private states of the organisation with an id; the id is empty if the
+            dataset had no organisation. None if the reader may see all.
     """
 
     store: metastore.Store
     dataset_id: metastore.DatasetId
-    private_too: bool
+    sees_private: Callable[[str], bool] | None
 
     def revisions(self, begin: str | None = None, *, limit: int) -> list[metastore.Revision]:
         """Return a version and those before it, newest first.
 
         Args:
-            begin: A revision or a tag; None for the newest.
+            begin: A revision or a tag; None for the newest. The id of a version that the reader may not see begins with
+                those before it, since it can be the `parent` at the end of a page.
             limit: The largest number of versions.
         """
+        if begin and not (isinstance(begin, str) and is_full_id(begin)):
+            begin = self._resolved(begin)
         return list(islice(filter(self._seen, self.store.revision_list(self.dataset_id, begin)), limit))
 
     def changes(
@@ -242,23 +246,41 @@ class Versions:
             raise metastore.TagNotFound(self.dataset_id, name)
         return tag
 
+    def tag_create(self, name: str, revision: str | None, **said: Any) -> metastore.Tag:
+        """Tag a version that the reader may see, by default the newest one of the dataset."""
+        return self.store.tag_create(self.dataset_id, name, revision and self._resolved(revision), **said)
+
+    def tag_update(self, name: str, **said: Any) -> metastore.Tag:
+        """Change a tag that the reader may see, or move it to another version that he may see."""
+        if revision := said.get("revision"):
+            said["revision"] = self._resolved(revision)
+        return self.store.tag_update(self.dataset_id, self.tag(name).name, **said)
+
+    def tag_delete(self, name: str, **said: Any) -> None:
+        """Delete a tag that the reader may see."""
+        self.store.tag_delete(self.dataset_id, self.tag(name).name, **said)
+
     def _resolved(self, revision: str | None) -> str:
         if revision is None:
             return self.newest().id
-        found = self.store.revision_read(self.dataset_id, revision)
+        try:
+            found = self.store.revision_read(self.dataset_id, revision)
+        except metastore.RevisionNotFound:  # of `TAG~2` it can name `TAG`, which tells whether there is such a tag
+            raise metastore.RevisionNotFound(self.dataset_id, revision) from None
         if not self._seen(found):
             raise metastore.RevisionNotFound(self.dataset_id, revision)
         return found.id
 
     def _allows(self, revision_id: str) -> bool:
-        return self.private_too or self._seen(self.store.revision_read(self.dataset_id, revision_id))
+        return self.sees_private is None or self._seen(self.store.revision_read(self.dataset_id, revision_id))
 
     def _seen(self, revision: metastore.Revision) -> bool:
-        if self.private_too:
+        if self.sees_private is None:
             return True
         # A deletion tells as much as the version before it.
         told = revision.parent if revision.deleted else revision.id
-        return told is None or not _was_private(self.store, self.dataset_id, told)
+        owner = _private_in(self.store, self.dataset_id, told) if told else None
+        return owner is None or self.sees_private(owner)
 
 
 def tag_of(label: str, description: str) -> tuple[str, str]:
@@ -277,11 +299,12 @@ def tag_of(label: str, description: str) -> tuple[str, str]:
 _changed: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {}
 #: What differs between two versions on one line, and its grade, by revision ids.
 _summaries: dict[tuple[str, str], tuple[str, str]] = {}
-#: Which versions are of a private dataset, by revision id: a commit, which never changes.
-_private: dict[str, bool] = {}
+#: The organisations of the versions that were private, by revision id: a commit, which never changes.
+_private: dict[str, str | None] = {}
 
 
-def _was_private(store: metastore.Store, dataset_id: metastore.DatasetId, revision_id: str) -> bool:
+def _private_in(store: metastore.Store, dataset_id: metastore.DatasetId, revision_id: str) -> str | None:
+    """Return the id of the organisation in which a version was private, empty without one; None if it was public."""
     if revision_id not in _private:
         if len(_private) > 100_000:
             _private.clear()
@@ -289,9 +312,12 @@ def _was_private(store: metastore.Store, dataset_id: metastore.DatasetId, revisi
     return _private[revision_id]
 
 
-def _reads_private(store: metastore.Store, dataset_id: metastore.DatasetId, revision_id: str) -> bool:
+def _reads_private(store: metastore.Store, dataset_id: metastore.DatasetId, revision_id: str) -> str | None:
     try:
         rest = store.dataset_read(dataset_id, revision_id).descriptor.get("ckan")
     except metastore.DatasetDeleted:
-        return False
-    return isinstance(rest, dict) and rest.get("private") is True
+        return None
+    except metastore.NotADescriptor:  # pushed by plain Git
+        return ""
+    is_private = isinstance(rest, dict) and rest.get("private") is True
+    return str(rest.get("owner_org") or "") if is_private else None

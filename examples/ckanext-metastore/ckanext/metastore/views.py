@@ -71,12 +71,13 @@ def versions(id: str) -> str:
     begin = tk.request.args.get("revision")
     of = {name: tk.request.args[name] for name in ("field", "resource", "extra") if tk.request.args.get(name)}
     try:
-        listed = _call("dataset_revision_list", id=id, revision=begin, limit=PAGE, fields=True, summary=True, **of)
+        said = {"revision": begin, "limit": PAGE, "fields": True, "summary": True, **of}
+        listed = _call("dataset_revision_list", id=package["id"], **said)
     except tk.ObjectNotFound:  # a draft, say
         listed = []
     names = labels_of(package["type"])
     listed = [{**each, "changed": _in_short(each["fields"], names)} for each in listed]
-    tags = _act("dataset_tag_list", id=id) if listed else []
+    tags = _act("dataset_tag_list", id=package["id"]) if listed else []
     older = listed[-1]["parent"] if len(listed) == PAGE else None
     clone = settings.clone_address(package["id"]) if listed else ""
     one = label({"field": "", "resource": "", "extra": "", **of}, names) if of else ""
@@ -87,8 +88,8 @@ def versions(id: str) -> str:
 def selector(id: str) -> str:
     """Return a part of a dataset's page: its newest tag, and a form to choose a version."""
     package = _act("package_show", id=id)
-    listed = [each for each in _act("dataset_revision_list", id=id, limit=PAGE) if not each["deleted"]]
-    newest = max(_act("dataset_tag_list", id=id), key=lambda tag: tag["created"], default=None)
+    listed = [each for each in _act("dataset_revision_list", id=package["id"], limit=PAGE) if not each["deleted"]]
+    newest = max(_act("dataset_tag_list", id=package["id"]), key=lambda tag: tag["created"], default=None)
     said = {"pkg": package, "versions": listed, "tag": newest, "current": tk.request.args.get("current")}
     return tk.render("metastore/selector.html", said)
 
@@ -186,7 +187,7 @@ def compare(id: str) -> str:
     if not old:
         return tk.abort(400, tk._("Choose two versions"))
     now = _act("package_show", id=id)
-    diff = _act("dataset_revision_diff", id=id, **{"from": old, "to": new})
+    diff = _act("dataset_revision_diff", id=now["id"], **{"from": old, "to": new})
     names = labels_of(now["type"])
     values = [{side: in_words(change, side, names) for side in ("old", "new")} for change in diff["fields"]]
     rows = [
