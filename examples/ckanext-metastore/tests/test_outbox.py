@@ -10,10 +10,12 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 import ckan.tests.factories as factories
 import pytest
+import sqlalchemy as sa
 from ckan import model
 from ckan.lib import jobs, uploader
 from ckanext.metastore import outbox, portal
-from conftest import act, messages, new_dataset, place
+from conftest import act, messages, new_dataset, new_organization, place
+from sqlalchemy.exc import OperationalError
 from werkzeug.datastructures import FileStorage
 
 import metastore
@@ -147,6 +149,58 @@ def test_a_purge_that_ckan_refuses_removes_nothing(store: Store, cars: Package, 
         act("dataset_purge", "bob", id=cars["id"])
     act("package_patch", "ann", id=cars["id"], title="Still here")
     assert len(messages(store, place(cars))) == 2
+
+
+def test_a_purge_waits_for_the_changes_before_it(store: Store, cars: Package) -> None:
+    """Their numbers tell in which order they are recorded: a change behind the purge would bring the history back."""
+    admin = factories.Sysadmin()["name"]
+    held = sa.select(model.Package.id).where(model.Package.id == cars["id"]).with_for_update()
+    with model.meta.engine.begin() as another:
+        another.execute(held)
+        model.Session.execute(sa.text("SET LOCAL lock_timeout = '100ms'"))
+        with pytest.raises(OperationalError):
+            act("dataset_purge", admin, id=cars["id"])
+    model.Session.rollback()
+
+
+class Killed(BaseException):
+    """The process ends."""
+
+
+@pytest.mark.parametrize(
+    "action", ["bulk_update_private", "bulk_update_delete", "package_owner_org_update", "member_create"]
+)
+def test_what_ckan_changes_past_its_hooks_waits_in_the_same_transaction(
+    store: Store, cars: Package, physics: Package, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    admin, group = factories.Sysadmin()["name"], factories.Group()
+    named = {
+        "bulk_update_private": {"datasets": [cars["id"]], "org_id": physics["id"]},
+        "bulk_update_delete": {"datasets": [cars["id"]], "org_id": physics["id"]},
+        "package_owner_org_update": {"id": cars["name"], "organization_id": new_organization("Biology")["id"]},
+        "member_create": {"id": group["id"], "object": cars["id"], "object_type": "package", "capacity": "public"},
+    }[action]
+
+    def die(uuids: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "record_soon", die)
+        with pytest.raises(Killed):
+            act(action, admin, **named)
+    model.Session.remove()
+    assert outbox.waiting() == [cars["id"]]
+    assert outbox.drain_all() == 0
+    assert len(messages(store, place(cars))) == 2
+
+
+def test_a_bulk_change_is_of_those_datasets_that_it_changes(store: Store, cars: Package, down: Any) -> None:
+    """Others can be named in the call. Nobody becomes the author of what they did not change."""
+    with down:
+        act("package_patch", "ann", id=cars["id"], title="By Ann")
+    act("bulk_update_private", "ann", datasets=[cars["id"]], org_id=new_organization("Biology")["id"])
+    assert outbox.drain_all() == 0
+    assert messages(store, place(cars)) == ["Update dataset", "Create dataset"]
 
 
 def test_private_text_does_not_wait_in_the_database(store: Store, physics: Package, late: Any) -> None:

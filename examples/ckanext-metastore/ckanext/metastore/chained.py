@@ -69,9 +69,8 @@ def _bulk(name: str, done: str) -> Action:
     """Record datasets that CKAN changes past its own hooks."""
 
     def action(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
-        result = original(context, data_dict)
-        portal.record_afterwards(data_dict.get("datasets", []), context, done)
-        return result
+        with portal.recording(data_dict.get("datasets", []), context, done):
+            return original(context, data_dict)
 
     action.__name__ = name
     return tk.chained_action(action)
@@ -83,6 +82,7 @@ def dataset_purge(original: Action, context: Any, data_dict: dict[str, Any]) -> 
     if package is None:
         return original(context, data_dict)
     uuid = package.id
+    tk.check_access("dataset_purge", {**context}, {"id": uuid})  # before the row is held
     portal.purge(uuid, context)
     try:
         result = original(context, data_dict)
@@ -96,20 +96,20 @@ def dataset_purge(original: Action, context: Any, data_dict: dict[str, Any]) -> 
 @tk.chained_action
 def package_owner_org_update(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
     """`package_create` and `package_update` call this too, before their own hook."""
-    result = original(context, data_dict)
-    if not context.get("defer_commit"):
-        portal.record_afterwards([data_dict["id"]], context, "Change the organisation")
-    return result
+    if context.get("defer_commit"):
+        return original(context, data_dict)
+    with portal.recording([data_dict["id"]], context, "Change the organisation"):
+        return original(context, data_dict)
 
 
 def _members(name: str, done: str) -> Action:
     """Record a dataset that is put into a group, or taken out of it."""
 
     def action(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
-        result = original(context, data_dict)
-        if data_dict.get("object_type") == "package" and not context.get("defer_commit"):
-            portal.record_afterwards([data_dict["object"]], context, done)
-        return result
+        if data_dict.get("object_type") != "package" or context.get("defer_commit"):
+            return original(context, data_dict)
+        with portal.recording([data_dict["object"]], context, done):
+            return original(context, data_dict)
 
     action.__name__ = name
     return tk.chained_action(action)

@@ -6,9 +6,7 @@ To read each dataset, as for other changes, would take seconds for an organisati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +14,7 @@ import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 from ckanext.metastore import portal
+from ckanext.metastore.committing import before_commits
 
 Action = Callable[[Any, dict[str, Any]], Any]
 Group = dict[str, Any]
@@ -37,8 +36,12 @@ class _Watched:
     context: Any
     done: str
 
-
-_watched: ContextVar[_Watched | None] = ContextVar("metastore_watched", default=None)
+    def record(self) -> None:
+        """Let the datasets be recorded if the group has changed since the last call."""
+        model.Session.flush()  # CKAN's sessions do not flush before they read
+        if (now := _shown(self.group["id"])) != self.group:
+            self.group = now
+            portal.record_group(now, self.datasets, self.context, self.done)
 
 
 def recorded_group(name: str, done: str) -> Action:
@@ -49,44 +52,14 @@ def recorded_group(name: str, done: str) -> Action:
         datasets = _datasets(group.id) if group else []
         if not datasets:
             return original(context, data_dict)
-        with _watching(_Watched(_shown(group.id), datasets, context, done)):
+        watched = _Watched(_shown(group.id), datasets, context, done)
+        with before_commits(watched.record):
             result = original(context, data_dict)
-            record_changed()  # if the transaction goes on
+        watched.record()  # if the transaction goes on
         return result
 
     action.__name__ = name
     return tk.chained_action(action)
-
-
-@contextmanager
-def _watching(watched: _Watched) -> Iterator[None]:
-    before = _watched.set(watched)
-    try:
-        yield
-    finally:
-        _watched.reset(before)
-
-
-def listen() -> None:
-    """Record changed groups as a part of the transactions that change them."""
-    if not sa.event.contains(model.Session, "before_commit", _committing):
-        sa.event.listen(model.Session, "before_commit", _committing)
-
-
-def _committing(session: Any) -> None:
-    if not session.in_nested_transaction():
-        record_changed()
-
-
-def record_changed() -> None:
-    """Let the datasets of the watched group be recorded if it has changed since the last call."""
-    watched = _watched.get()
-    if watched is None:
-        return
-    model.Session.flush()  # CKAN's sessions do not flush before they read
-    if (now := _shown(watched.group["id"])) != watched.group:
-        watched.group = now
-        portal.record_group(now, watched.datasets, watched.context, watched.done)
 
 
 def _shown(group_id: str) -> Group:

@@ -7,7 +7,7 @@ from typing import Any
 import ckan.plugins as p
 import ckan.plugins.toolkit as tk
 from ckan.lib.plugins import DefaultTranslation
-from ckanext.metastore import actions, auth, cli, editing, files, groups, outbox, portal, settings, views
+from ckanext.metastore import actions, auth, cli, committing, editing, files, outbox, portal, settings, views
 
 
 class MetastorePlugin(p.SingletonPlugin, DefaultTranslation):
@@ -30,7 +30,7 @@ class MetastorePlugin(p.SingletonPlugin, DefaultTranslation):
     def configure(self, config: Any) -> None:
         settings.forget_stores()
         outbox.listen()
-        groups.listen()
+        committing.listen()
         settings.check_at_start()
 
     def update_config(self, config: Any) -> None:

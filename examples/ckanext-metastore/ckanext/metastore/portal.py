@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import ckan.plugins.toolkit as tk
+import sqlalchemy as sa
 from ckan import model
 from ckanext.metastore import outbox, settings
 from ckanext.metastore.authors import author
+from ckanext.metastore.committing import before_commits
 from ckanext.metastore.errors import plainly
 from ckanext.metastore.patience import breaker
 from ckanext.metastore.record import kept
@@ -61,12 +63,42 @@ def record(package_id: str, context: Any, default: str, **changes: Any) -> None:
         _add(package["id"], kept(package, private_too=settings.current().private_too), context, default)
 
 
-def record_afterwards(package_ids: Iterable[str], context: Any, default: str) -> None:
-    """Record datasets after a change that CKAN has committed already. One that is purged meanwhile is passed over."""
-    for package_id in package_ids:
-        with suppress(tk.ObjectNotFound):
-            record(package_id, {**context, _DONE: True}, default)
-    model.Session.commit()
+@contextmanager
+def recording(package_ids: Iterable[str], context: Any, default: str) -> Iterator[None]:
+    """Let datasets be recorded that CKAN changes in the block past its hooks, as a part of the transactions of there.
+
+    Args:
+        package_ids: The ids or names of the datasets. Those that do not change are passed over.
+        context: The context of the action that changes them.
+        default: The message of the revisions, if the caller gave none.
+    """
+    seen = _states(package_ids)
+
+    def record_changed() -> None:
+        model.Session.flush()  # CKAN's sessions do not flush before they read
+        now = {uuid: state for uuid, state in _states(seen).items() if uuid in seen}
+        changed = [uuid for uuid, state in now.items() if state != seen[uuid]]
+        seen.update(now)
+        for uuid in changed:
+            record(uuid, {**context, _DONE: True}, default)
+
+    with before_commits(record_changed):
+        yield
+
+
+def _states(package_ids: Iterable[str]) -> dict[str, Any]:
+    """Return by id what such actions change of datasets: their visibility, state, organisation and groups."""
+    package, member, named = model.Package, model.Member, [*package_ids]
+    groups = sa.func.array_agg(sa.distinct(member.group_id)).filter(member.state == "active")
+    joined = sa.and_(member.table_id == package.id, member.table_name == "package")
+    query = (
+        sa.select(package.id, package.private, package.state, package.owner_org, groups)
+        .outerjoin(member, joined)
+        .where(sa.or_(package.id.in_(named), package.name.in_(named)))
+        .group_by(package.id)
+        .order_by(package.id)
+    )
+    return {uuid: state for uuid, *state in model.Session.execute(query)}
 
 
 def record_group(group: dict[str, Any], package_ids: Sequence[str], context: Any, default: str) -> None:
@@ -86,6 +118,7 @@ def record_group(group: dict[str, Any], package_ids: Sequence[str], context: Any
 def purge(uuid: str, context: Any) -> None:
     """Let the history of a dataset be removed once CKAN has removed the dataset."""
     if _is_recording({**context, _DONE: True}):
+        locked(uuid)  # or else a change that CKAN commits before could wait behind the purge
         _add(uuid, None, context, "Purge")
 
 
