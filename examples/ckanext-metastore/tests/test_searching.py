@@ -10,6 +10,8 @@ import pytest
 from ckanext.metastore import searching
 from conftest import act, new_dataset
 
+import metastore
+
 Package = dict[str, Any]
 
 
@@ -60,6 +62,12 @@ def test_pages_tell_nothing_of_datasets_that_somebody_may_not_see(
     assert following["following"] is None
 
 
+def test_what_ckan_has_not_written_is_not_found(store: metastore.Store, before: Package, bob: Package) -> None:
+    for name, said in [("foreign", {}), ("forged", {"id": before["ids"][0]})]:
+        store.dataset_create(f"ckan/{name}", {"title": "Trams", "resources": [], **said}, at=before["at"])
+    assert titles("bob", before["at"], q="trams") == ["Trams"]
+
+
 def test_a_search_among_very_many_hidden_datasets_ends(
     before: Package, bob: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,3 +86,5 @@ def test_strangers_do_not_search_and_a_wrong_date_is_said_to_be_wrong(before: Pa
         titles("bob", "soon")
     with pytest.raises(tk.ValidationError):
         act("dataset_version_search", "bob")
+    with pytest.raises(tk.ValidationError):
+        titles("bob", before["at"], after=5)

@@ -11,6 +11,7 @@ import ckan.plugins.toolkit as tk
 from ckanext.metastore import settings
 from ckanext.metastore.errors import speaking_ckan
 from ckanext.metastore.reading import answer, versions_of
+from ckanext.metastore.sync import Recorder
 
 import metastore
 from metastore.search.values import Hit, Results
@@ -30,7 +31,9 @@ def dataset_version_search(context: Any, data_dict: dict[str, Any]) -> dict[str,
         which is null on the last page. Datasets that the user may not see are left out
     """
     tk.check_access("dataset_version_search", context, data_dict)
-    at = tk.get_or_bust(data_dict, "at")
+    at, after = tk.get_or_bust(data_dict, "at"), data_dict.get("after") or None
+    if not isinstance(after, str | None):
+        raise tk.ValidationError({"after": ["must be text"]})
     with speaking_ckan():
         recorder = settings.recorder()
 
@@ -38,7 +41,7 @@ def dataset_version_search(context: Any, data_dict: dict[str, Any]) -> dict[str,
             asked: dict[str, Any] = {"owner": recorder.owner, "at": at, "order": "id", "after": after, "limit": limit}
             return answer(lambda: recorder.store.dataset_search(data_dict.get("q") or "", **asked))
 
-        visible = _all_visible(context, recorder.store, page, data_dict.get("after") or None)
+        visible = _all_visible(context, recorder, page, after)
         found = list(islice(visible, _MOST + 1))
         # It names the last one shown, not the next one found, which the user may not be allowed to see.
         following = page(*found[_MOST - 1][1:]).following if len(found) > _MOST else None
@@ -46,14 +49,14 @@ def dataset_version_search(context: Any, data_dict: dict[str, Any]) -> dict[str,
 
 
 def _all_visible(
-    context: Any, store: metastore.Store, page: Callable[[str | None, int], Results], after: str | None
+    context: Any, recorder: Recorder, page: Callable[[str | None, int], Results], after: str | None
 ) -> Iterator[tuple[dict[str, Any], str | None, int]]:
     """Yield what the caller may know of each dataset found, the `after` of its page, and its number there, from 1."""
     end = time.monotonic() + _PATIENCE
     while True:
         found = page(after, _MOST)
         for number, hit in enumerate(found.hits, 1):
-            for each in _visible(context, store, hit):
+            for each in _visible(context, recorder, hit):
                 yield each, after, number
         if found.following is None:
             return
@@ -62,17 +65,20 @@ def _all_visible(
         after = found.following
 
 
-def _visible(context: Any, store: metastore.Store, hit: Hit) -> Iterator[dict[str, Any]]:
+def _visible(context: Any, recorder: Recorder, hit: Hit) -> Iterator[dict[str, Any]]:
     """Yield what the caller may know of a dataset that was found, if anything."""
-    descriptor = answer(lambda: store.dataset_read(hit.id, hit.revision)).descriptor
     try:
-        tk.check_access("package_show", {**context}, {"id": descriptor["id"]})
-        versions = versions_of(context, descriptor["id"])
+        descriptor = answer(lambda: recorder.store.dataset_read(hit.id, hit.revision)).descriptor
+        uuid = descriptor.get("id")
+        if not uuid or recorder.id_of(uuid) != hit.id:
+            return  # CKAN has not written it
+        tk.check_access("package_show", {**context}, {"id": uuid})
+        versions = versions_of(context, uuid)
         answer(lambda: versions.read(hit.revision))
     except (tk.ObjectNotFound, tk.NotAuthorized, metastore.NotFound, metastore.StorageUnavailable):
         return
     yield {
-        "id": descriptor["id"],
+        "id": uuid,
         "name": descriptor.get("name"),
         "title": hit.title,
         "revision": hit.revision,
