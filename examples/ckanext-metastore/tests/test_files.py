@@ -11,7 +11,7 @@ import ckan.tests.factories as factories
 import pytest
 from ckan.lib import uploader
 from ckanext.metastore import files
-from conftest import act
+from conftest import act, new_dataset
 from werkzeug.datastructures import FileStorage
 
 Package = dict[str, Any]
@@ -107,6 +107,21 @@ def test_without_the_plugin_a_file_that_was_replaced_is_gone_and_said_to_be(
     assert "The file of this version is gone" in page.body
     back = act("dataset_revert", "ann", id=twice["id"], revision=twice["older"])["resources"][-1]
     assert (back["size"], stored(back)) == (len(SECOND), SECOND)
+
+
+def test_another_dataset_that_takes_the_id_of_a_removed_resource_gives_its_file_to_no_version(
+    app: Any, twice: Package, physics: Package
+) -> None:
+    """CKAN allows that, and keeps the file of the new resource in the place of the old one."""
+    act("resource_delete", "ann", id=twice["resource"])
+    other = act("package_create", "ann", **new_dataset(physics), private=True)
+    said = {"package_id": other["id"], "id": twice["resource"], "name": "Secret"}
+    act("resource_create", "ann", **said, upload=upload(b"secret\n"))
+    assert downloaded(app, twice, "newest").status_code == 404
+    shown = act("dataset_revision_show", id=twice["id"], revision=twice["newest"])
+    assert shown["gone_files"] == [twice["resource"]]
+    back = act("dataset_revert", "ann", id=twice["id"], revision=twice["newest"])["resources"][-1]
+    assert (back["name"], back["id"] == twice["resource"]) == ("Speeds", False)
 
 
 def test_a_file_that_somebody_removed_from_the_folder_is_gone(twice: Package) -> None:

@@ -73,8 +73,16 @@ def path_of(package_id: str, resource: Mapping[str, Any]) -> Path | None:
     """Return where the file of a resource is whose file is not gone; None if it is not in a folder of CKAN's."""
     if kept := kept_file(package_id, resource):
         return kept
-    newest = Path(_upload(resource).get_path(resource["id"])) if _is_in_folder(resource) else None
-    return newest if newest and newest.is_file() else None
+    if not _is_in_folder(resource) or is_taken(package_id, resource["id"]):
+        return None
+    newest = Path(_upload(resource).get_path(resource["id"]))
+    return newest if newest.is_file() else None
+
+
+def is_taken(package_id: str, resource_id: str | None) -> bool:
+    """Tell whether another dataset has the id of a resource now: CKAN allows that once the resource is removed."""
+    row = model.Resource.get(resource_id) if resource_id else None
+    return row is not None and row.package_id != package_id
 
 
 def _is_in_folder(resource: Mapping[str, Any]) -> bool:

@@ -28,6 +28,8 @@ def brought_back(versions: Versions, descriptor: Mapping[str, Any], now: Mapping
         state = newest.get(resource.get("id"))
         if state and not is_same_file(resource, state) and (kept := files.kept_file(now["id"], resource)):
             resource["upload"] = FileStorage(kept.open("rb"), resource["url"].rpartition("/")[2])
+        if files.is_taken(now["id"], resource.get("id")):
+            del resource["id"]  # CKAN gives it a new one
     return package
 
 
