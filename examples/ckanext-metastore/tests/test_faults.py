@@ -228,7 +228,9 @@ def test_an_empty_setting_is_the_default(ckan_config: Any, name: str) -> None:
 
 def test_no_secret_is_shown(ckan_config: Any) -> None:
     ckan_config["ckanext.metastore.token"] = "sesame"
+    ckan_config["ckanext.metastore.url"] = "postgresql://ann:sesame@db.example.org/metastore"
     assert "sesame" not in repr(settings.current())
+    assert settings.current().place == "db.example.org/metastore"
     assert author("nobody", emails=False) == metastore.Author("CKAN")
 
 

@@ -108,7 +108,7 @@ def test_the_form_to_undo_the_version_that_made_the_dataset_deletes_it(
     [first] = act("dataset_revision_list", id=cars["id"])
     address = f"/dataset/{cars['id']}/versions/{first['id']}"
     page = browser.sees(address)
-    assert "To undo that is to delete the dataset." in page
+    assert "Undoing it deletes the dataset." in page
     assert "Undo or tag this version" in page
     assert 'for="undo-message"' not in page
     told = browser.sends(address + "/undo")

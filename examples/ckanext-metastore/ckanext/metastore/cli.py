@@ -23,9 +23,9 @@ def metastore() -> None:
 @metastore.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--purge", is_flag=True, help="Remove the history of datasets that CKAN no longer has.")
-@click.option("--yes", is_flag=True, help="Also if CKAN has less than half of what MetaStore has.")
-@click.option("--jobs", type=click.IntRange(1, 5), default=1, show_default=True, help="How many datasets at a time.")
-@click.option("--after", metavar="ID", default="", help="Only datasets behind this id, where another run was ended.")
+@click.option("--yes", is_flag=True, help="Go on even if CKAN has less than half of the datasets in MetaStore.")
+@click.option("--jobs", type=click.IntRange(1, 5), default=1, show_default=True, help="How many to compare at a time.")
+@click.option("--after", metavar="ID", default="", help="Only datasets after this id, where an earlier run ended.")
 def reconcile(dry_run: bool, purge: bool, yes: bool, jobs: int, after: str) -> None:
     """Record what was missed. The second time there is nothing to do.
 
@@ -47,7 +47,7 @@ def status() -> None:
         click.echo(f"purged datasets whose histories are not removed yet: {', '.join(purges)}")
     for uuid, problem in refused:
         click.echo(f"{uuid}: MetaStore refuses a change: {problem}", err=True)
-    click.echo(f"store: {_recorder() and settings.current().url}")
+    click.echo(f"store: {_recorder() and settings.current().place}")
     counts = _run(dry_run=True, yes=True)
     click.echo(_summary(counts))
     in_step = not (set(counts) - {"unchanged"} or waiting or refused)
@@ -67,7 +67,7 @@ def drain() -> None:
 @click.option(
     "--include-private",
     is_flag=True,
-    help="Also the past of datasets that are private, deleted or drafts today. Only with a MetaStore that hides it.",
+    help="Also datasets that are private, deleted or drafts today. Only if nobody but the portal can read MetaStore.",
 )
 def import_activities_command(include_private: bool) -> None:
     """Turn CKAN's activities into revisions, with their dates and authors.

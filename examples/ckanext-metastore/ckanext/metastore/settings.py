@@ -47,8 +47,8 @@ class Settings:
         emails: Whether authors are recorded with their e-mail addresses.
     """
 
-    url: str
-    options: str
+    url: str = field(repr=False)
+    options: str = field(repr=False)
     token: str = field(repr=False)
     signing_key: str
     must_succeed: bool
@@ -56,6 +56,11 @@ class Settings:
     owner: str
     private_too: bool
     emails: bool
+
+    @property
+    def place(self) -> str:
+        """The store, without the user and the password that its address may have."""
+        return self.url.rpartition("@")[2]
 
 
 def declare(declaration: Any, key: Any) -> None:
@@ -161,7 +166,7 @@ def check_at_start() -> None:
     if found.private_too:
         log.warning("private datasets are recorded: make sure that MetaStore cannot be read by everybody")
     else:
-        log.info("datasets are recorded in %s; private ones and drafts are not", found.url.rpartition("@")[2])
+        log.info("datasets are recorded in %s; private ones and drafts are not", found.place)
 
 
 def recorder(user: str = "", author: metastore.Author = PORTAL, *, dry_run: bool = False) -> Recorder:
