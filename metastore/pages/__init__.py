@@ -25,7 +25,7 @@ from metastore.pages.choosing import choosing
 from metastore.pages.compare import compare
 from metastore.pages.dataset_editor import dataset_editor
 from metastore.pages.dataset_forms import dataset_forms
-from metastore.pages.datasets import datasets
+from metastore.pages.datasets import MOVED_FROM, datasets
 from metastore.pages.device import device
 from metastore.pages.history import history
 from metastore.pages.home import home
@@ -159,7 +159,7 @@ def _menu() -> list[dict[str, str]]:
 def _of_ours(error: MetastoreError) -> AnyPage:
     if isinstance(error, DatasetMoved):
         if may_read(error.new_id):
-            return redirect(problems.moved(error), 308)
+            return redirect(_moved(error), 308)
         error = DatasetNotFound(error.dataset_id)
     page = refusals.answer(error)
     if page is not None:
@@ -167,6 +167,14 @@ def _of_ours(error: MetastoreError) -> AnyPage:
     error = problems.plainly(error)
     title = _("Not a dataset") if isinstance(error, NotADataset) else None
     return _error_page(formatting.message(error), problems.status_of(error), title)
+
+
+def _moved(error: DatasetMoved) -> str:
+    """Return the address that a moved dataset has now; its own page says which id led there."""
+    there = problems.moved(error)
+    if request.endpoint != "pages.datasets.show":
+        return there
+    return f"{there}{'&' if '?' in there else '?'}{urlencode({MOVED_FROM: str(error.dataset_id)}, safe='/')}"
 
 
 def _of_werkzeug(error: HTTPException) -> AnyPage | HTTPException:

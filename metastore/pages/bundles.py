@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -42,21 +43,44 @@ def _parts() -> dict[str, Any]:
 def index() -> str:
     """List bundles in pages, filtered and ordered as the URL says."""
     wanted = _listing()
-    lines = registry().bundle_lines(replace(wanted, limit=_ROWS + 1))
+    lines, preceding, following = _lines(wanted)
     groups = registry().groups.current().groups
     chosen = [name for name in _COLUMNS if name in request.args.getlist("columns")]
     given = parts.given("text", "group", "device", "event", "run", "deleted", "order", "descending")
     return render_template(
         "bundles/index.html",
-        lines=lines[:_ROWS],
-        total=_total(wanted, len(lines)),
+        lines=lines,
+        total=_total(wanted, len(lines), is_all=not preceding and not following),
         most=_COUNTED,
         wanted=wanted,
         given={**given, "columns": chosen} if 0 < len(chosen) < len(_COLUMNS) else given,
         shown=chosen or _COLUMNS,
-        following=_behind(wanted, lines[_ROWS - 1]) if len(lines) > _ROWS else None,
+        preceding=preceding,
+        following=following,
         groups=dict.fromkeys([*groups, ROOT, *([wanted.group] if wanted.group else [])]),
         why_not=_why_not_new(),
+    )
+
+
+_Place = dict[str, str] | None
+
+
+def _lines(wanted: Listing) -> tuple[Sequence[BundleLine], _Place, _Place]:
+    """Return the lines of a page, and the parameters that lead to the page before it and to the one behind it."""
+    before = request.args.get("before")
+    if before:
+        key = _key(wanted.order, request.args.get("before_key", before))
+        back = replace(wanted, descending=not wanted.descending, after=before, after_key=key, limit=_ROWS + 1)
+        found = registry().bundle_lines(back)
+        if lines := found[:_ROWS][::-1]:
+            is_first = len(found) <= _ROWS
+            return lines, None if is_first else _at("before", wanted, lines[0]), _at("after", wanted, lines[-1])
+    found = registry().bundle_lines(replace(wanted, limit=_ROWS + 1))
+    lines = found[:_ROWS]
+    return (
+        lines,
+        _at("before", wanted, lines[0]) if wanted.after and lines else None,
+        _at("after", wanted, lines[-1]) if len(found) > _ROWS else None,
     )
 
 
@@ -71,9 +95,9 @@ def _listing() -> Listing:
     return replace(wanted, descending=bool(query.get("descending")), after=after, after_key=key)
 
 
-def _total(wanted: Listing, found: int) -> int:
+def _total(wanted: Listing, found: int, *, is_all: bool) -> int:
     """Return the number of bundles in a list, or one more than are counted."""
-    if found <= _ROWS and wanted.after is None:
+    if is_all:
         return found
     return len(registry().bundle_lines(replace(wanted, after=None, after_key=None, limit=_COUNTED + 1)))
 
@@ -89,9 +113,10 @@ def _key(order: str, text: str) -> Any:
         raise InvalidInput(_("no page begins after %(order)s %(text)s", order=order, text=repr(text[:40]))) from None
 
 
-def _behind(wanted: Listing, last: BundleLine) -> dict[str, str]:
-    key = getattr(last, wanted.order)
-    return {"after": last.name, "after_key": key.isoformat() if isinstance(key, datetime) else str(key)}
+def _at(side: str, wanted: Listing, line: BundleLine) -> dict[str, str]:
+    """Return the parameters of the page before a line, or of the page after it."""
+    key = getattr(line, wanted.order)
+    return {side: line.name, f"{side}_key": key.isoformat() if isinstance(key, datetime) else str(key)}
 
 
 def _why_not_new() -> str | None:

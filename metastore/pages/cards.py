@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from metastore.descriptor.document import decode
+from metastore.descriptor.openness import licences_of, openness
 from metastore.errors import InvalidInput, MetastoreError
 from metastore.search.documents import document
 from metastore.search.values import Hit
@@ -34,6 +35,7 @@ class Card:
         summary: The beginning of its description, without Markdown.
         licences: Names of licences, including those of its resources.
         openness: Whether they are all open: `open`, `not-open` or `none`; empty if the descriptor was not read.
+        is_open_apart_from_resources: Whether the licences of the dataset itself are open.
         formats: The formats of its resources.
         revision: The revision that is shown; None if it cannot be read.
         columns: The columns that a search found by their names.
@@ -45,6 +47,7 @@ class Card:
     summary: str = ""
     licences: tuple[str, ...] = ()
     openness: str = ""
+    is_open_apart_from_resources: bool = False
     formats: tuple[str, ...] = ()
     revision: Revision | None = None
     columns: tuple[str, ...] = ()
@@ -86,11 +89,20 @@ def _card(found: Hit | DatasetId, terms: Sequence[Term], column: str | None, *, 
         return bare
     seen = document(dataset_id, content)
     licences, formats = seen.values["licence"], seen.values["format"]
-    openness = next(iter(seen.values["openness"]), "")
     columns = _columns(seen.values["field"], terms, column)
-    summary, number = _described(content)
-    title = _cut(seen.title, _TITLE)
-    return Card(dataset_id, title, summary, licences[:3], openness, formats[:6], shown, columns, number)
+    summary, number, is_open = _described(content)
+    return Card(
+        dataset_id,
+        _cut(seen.title, _TITLE),
+        summary,
+        licences[:3],
+        next(iter(seen.values["openness"]), ""),
+        is_open_apart_from_resources=is_open,
+        formats=formats[:6],
+        revision=shown,
+        columns=columns,
+        resources=number,
+    )
 
 
 def _columns(names: Iterable[str], terms: Sequence[Term], column: str | None) -> tuple[str, ...]:
@@ -105,15 +117,16 @@ def _columns(names: Iterable[str], terms: Sequence[Term], column: str | None) ->
     return tuple(islice(found, _COLUMNS))
 
 
-def _described(content: bytes) -> tuple[str, int]:
-    """Return the beginning of the description, and the number of resources."""
+def _described(content: bytes) -> tuple[str, int, bool]:
+    """Return the beginning of the description, the number of resources, and whether the dataset's licences are open."""
     try:
         descriptor = decode(content)
     except InvalidInput:
-        return "", 0
+        return "", 0, False
     description, resources = descriptor.get("description"), descriptor.get("resources")
     text = _MARKS.sub("", _LINK.sub(r"\1", description[:4000])) if isinstance(description, str) else ""
-    return _cut(text, _SUMMARY), len(resources) if isinstance(resources, list) else 0
+    is_open = openness({"licenses": licences_of(descriptor)}) == "open"
+    return _cut(text, _SUMMARY), len(resources) if isinstance(resources, list) else 0, is_open
 
 
 def _cut(text: str, most: int) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,6 +19,7 @@ from metastore.pages import formatting
 from metastore.pages.cards import Card, cards_of
 from metastore.pages.datasets import owners_of
 from metastore.pages.languages import kept
+from metastore.parse import parse_dataset_id
 from metastore.search.values import FACETS, Results, Wanted
 from metastore.service.context import service
 from metastore.service.datasets import find
@@ -123,13 +125,21 @@ def _page(given: dict[str, str], order: str) -> _Page:
 
 def _listed(given: dict[str, str]) -> _Page:
     """List by id if there is no index, so that a page reads only the datasets that it shows."""
-    after, owner = request.args.get("after") or None, given.get("owner")
-    page = list(islice(listed(f"{owner}/" if owner else "", after=after), _CARDS + 1))
+    after, before, owner = request.args.get("after") or None, request.args.get("before"), given.get("owner")
+    prefix = f"{owner}/" if owner else ""
+    if before:  # lists begin anywhere, but go in one direction only
+        limit = parse_dataset_id(before)
+        page = list(deque(takewhile(lambda each: each < limit, listed(prefix)), _CARDS + 1))
+        shown, is_first, is_last = page[-_CARDS:], len(page) <= _CARDS, False
+    else:
+        page = list(islice(listed(prefix, after=after), _CARDS + 1))
+        shown, is_first, is_last = page[:_CARDS], not after, len(page) <= _CARDS
     return _Page(
-        [(card, Markup("")) for card in cards_of(page[:_CARDS])],
+        [(card, Markup("")) for card in cards_of(shown)],
         None,
-        _address(given) if after else None,
-        following=_address({**given, "after": page[_CARDS - 1]}) if len(page) > _CARDS else None,
+        _address(given) if after or before else None,
+        previous=None if is_first or not shown else _address({**given, "before": shown[0]}),
+        following=None if is_last or not shown else _address({**given, "after": shown[-1]}),
     )
 
 

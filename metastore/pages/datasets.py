@@ -12,7 +12,7 @@ from metastore.auth.access import Identity, allows
 from metastore.descriptor.difference import changes
 from metastore.descriptor.document import load, load_written, to_line
 from metastore.descriptor.resources import check
-from metastore.errors import DatasetDeleted, InvalidInput, NotADescriptor, NotFound
+from metastore.errors import DatasetDeleted, DatasetMoved, InvalidInput, MetastoreError, NotADescriptor, NotFound
 from metastore.history.parts import parse_part
 from metastore.pages import markdown
 from metastore.pages.citing import Citation, authors_of, publisher_of
@@ -23,14 +23,17 @@ from metastore.pages.places import in_words, part_in_words
 from metastore.pages.resource_dates import last_changes
 from metastore.pages.resources import resource_page
 from metastore.pages.versions import Version, versions_of
+from metastore.parse import parse_dataset_id
 from metastore.service import requests
 from metastore.service.context import address, service
-from metastore.service.guard import identity, require_read
+from metastore.service.guard import identity, may_read, require_read
 from metastore.service.part_history import blamed
 from metastore.store.summaries import last_state
 from metastore.types import Dataset, DatasetId, Finding, Revision, RevisionId
 
 datasets = Blueprint("datasets", __name__)
+#: The parameter with the former id that led to a dataset.
+MOVED_FROM = "moved_from"
 _ROWS = 50
 #: The revisions that the chart of the activity covers.
 _SEEN = 1000
@@ -65,8 +68,21 @@ def show(owner: str, name: str) -> str | tuple[str, int]:
         "datasets/show.html",
         **_facts(found),
         is_newest=newest.id == found.revision.id,
+        former=_former(subject),
         can=can(subject),
     )
+
+
+def _former(subject: DatasetId) -> DatasetId | None:
+    """Return the former id of a dataset that led to its page; None if it never had the one in the address."""
+    try:
+        former = parse_dataset_id(request.args.getlist(MOVED_FROM)[-1])
+        service().store.revision_read(former)
+    except DatasetMoved as error:
+        return former if error.new_id == subject and may_read(former) else None
+    except (IndexError, MetastoreError):
+        pass
+    return None
 
 
 def _show_raw(subject: DatasetId, problem: NotADescriptor) -> str:

@@ -208,9 +208,9 @@ class Overview(Part):
         return text_of(self._value.get("description"))
 
     @property
-    def facts(self) -> tuple[tuple[str, str], ...]:
-        """Name, version and similar facts, each with a label."""
-        return tuple((label, text) for key, label in _FACTS if (text := self._text(key)))
+    def facts(self) -> tuple[tuple[str, str, str], ...]:
+        """Name, version and similar facts: the member of each, its label and its value."""
+        return tuple((key, label, text) for key, label in _FACTS if (text := self._text(key)))
 
     @property
     def version(self) -> str:

@@ -33,11 +33,13 @@ class Row:
         then: Its state at that time.
         is_now: Whether that is its state now, too.
         is_gone: Whether it is deleted now.
+        newest: The number of its newest snapshot.
     """
 
     then: Bundle
     is_now: bool
     is_gone: bool
+    newest: int | None
 
 
 @past.get("/bundles-as-of")
@@ -52,10 +54,10 @@ def index() -> str | tuple[str, int]:
         return _page(text, name)
     if name:
         newest = newest_even_deleted(name)
-        row = _at(name, at, None if newest.deleted else newest.created, is_gone=newest.deleted)
+        row = _at(name, at, newest.id, is_gone=newest.deleted)
         return _page(text, name, at=at, rows=[row] if row else [])
     names = _names(request.args.get("after") or None)
-    rows = [row for line, is_gone in names[:_ROWS] if (row := _at(line.name, at, line.updated, is_gone=is_gone))]
+    rows = [row for line, is_gone in names[:_ROWS] if (row := _at(line.name, at, line.snapshot, is_gone=is_gone))]
     return _page(text, name, at=at, rows=rows, following=names[_ROWS - 1][0].name if len(names) > _ROWS else None)
 
 
@@ -92,9 +94,9 @@ def _listing(after: str | None, *, deleted: bool) -> Listing:
     return Listing(deleted=deleted, after=after, after_key=after, limit=_ROWS + 1)
 
 
-def _at(name: str, at: datetime, updated: datetime | None, *, is_gone: bool) -> Row | None:
+def _at(name: str, at: datetime, newest: int | None, *, is_gone: bool) -> Row | None:
     try:
         then = registry().bundle_read(name, at=at)
     except BundleNotFound:  # it was made later, or was deleted at that time
         return None
-    return Row(then, not is_gone and then.updated == updated, is_gone)
+    return Row(then, not is_gone and then.snapshot == newest, is_gone, newest)

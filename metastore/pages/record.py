@@ -21,7 +21,7 @@ from metastore.service.bundles import registry
 
 record = Blueprint("record", __name__)
 _ROWS = 50
-#: The lines of an export that are read at once.
+#: The lines of an export that are read at once, and those among which the page above is looked for.
 _PART = 1_000
 _TYPES = {"csv": "text/csv", "json": "application/json"}
 
@@ -49,8 +49,19 @@ def _page(name: str | None) -> str:
         words_of=_device_words(lines, wanted.device) if wanted.device else {},
         wanted=wanted,
         given=given("name", "user", "device", "since", "until"),
+        newer=_newer(wanted, lines[0]) if wanted.before and lines else None,
         following=lines[-1].id if len(entries) > _ROWS else None,
     )
+
+
+def _newer(wanted: LogFilter, first: LogEntry) -> dict[str, int] | None:
+    """Return the parameter of the page above a line, none for the newest page; None if it is too far from the top."""
+    later = replace(wanted, before=None, since=max(filter(None, (wanted.since, first.created))), limit=_PART)
+    lines = _log(registry(), later)
+    if len(lines) == _PART:
+        return None
+    above = [line.id for line in lines if line.id > first.id]
+    return {"before": above[-_ROWS - 1]} if len(above) > _ROWS else {}
 
 
 def _wanted(name: str | None) -> LogFilter:

@@ -333,3 +333,23 @@ def test_a_page_looks_at_each_part_of_a_descriptor_once(
     assert seen["openness"] == 1
     assert seen["_parties"] <= 2 * (len(resources) + 2), "licences and sources of a resource, and those of the dataset"
     assert seen["cut"] < 31 * len(resources)
+
+
+def test_a_former_address_leads_to_the_new_one_and_says_so(client: FlaskClient, store: Store) -> None:
+    store.dataset_create("ocean/old", {"title": "Salt"})
+    store.dataset_move("ocean/old", "ocean/salt")
+    page = client.get("/datasets/ocean/old", follow_redirects=True)
+    assert (page.status_code, page.request.path) == (200, PATH)
+    assert "ocean/old is called ocean/salt now. The old address leads here." in page.text
+    store.dataset_create("ocean/other", {"title": "Other"})
+    for claimed in ("ocean/never", "ocean/other", "<b>", ""):
+        assert "The old address leads here." not in client.get(f"{PATH}?moved_from={claimed}").text
+
+
+def test_a_label_leads_to_the_revisions_that_its_value_comes_from(client: FlaskClient, store: Store) -> None:
+    store.dataset_create("ocean/salt", {"title": "Salt", "licenses": [{"name": "CC0-1.0"}], "version": "1.0"})
+    page = client.get(PATH).text
+    for member, label in (("version", "Version"), ("licenses", "Licence")):
+        address = rf'<a [^>]*title="Where this value comes from" href="([^"]*path=/{member})">{label}</a>'
+        (link,) = re.findall(address, page)
+        assert "Ann" in client.get(unescape(link)).text

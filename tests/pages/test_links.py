@@ -1,10 +1,11 @@
-"""Every link and form of the pages leads somewhere, and the catalogue can be paged through to its end."""
+"""Every link and form of the pages leads somewhere, and lists are paged through to their ends and back."""
 
 from __future__ import annotations
 
 import re
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
@@ -110,12 +111,37 @@ def test_each_link_and_form_leads_to_a_page(client: FlaskClient, signed_in: bool
     assert len(statuses) > 50
 
 
-def test_the_catalogue_is_paged_through_to_its_last_dataset(client: FlaskClient) -> None:
-    seen, url = set[str](), "/datasets"
-    while url:
-        page = client.get(url)
-        assert page.status_code == 200, url
-        seen |= set(re.findall(r'href="/datasets/([^"/]+/[^"/?]+)"', page.text))
-        following = re.search(r'rel="next" href="([^"]*)"', page.text)
-        url = urljoin(url, unescape(following[1])) if following else ""
-    assert {f"physics/d{number:03}" for number in range(DATASETS)} <= seen
+def steps(client: FlaskClient, path: str, way: str, row: str) -> list[tuple[str, list[str]]]:
+    """Return each page by the links of one way, its address and what stands on it."""
+    seen, following = [], path
+    while following:
+        page = client.get(url := following).text.split("<main", 1)[1]
+        seen.append((url, re.findall(row, page)))
+        link = re.search(rf'rel="{way}" href="([^"]*)"', page)
+        following = urljoin(url, unescape(link[1])) if link else ""
+    return seen
+
+
+def test_all_datasets_bundles_and_lines_of_the_record_are_reached_forward_and_back() -> None:
+    store = metastore.connect("memory:", author="Ann", validation="off")
+    for number in range(304):
+        store.dataset_create(f"many/d{number:03}", {"title": f"D{number:03}"}, at=datetime(2026, 1, 1, tzinfo=UTC))
+    times = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number // 3) for number in range(600)]
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse(GROUPS), clock=lambda: times.pop(0))
+    made = [{"name": f"B{number:03}", "event": f"e,{number:02x}", "ifb_group": "NOvA"} for number in range(200)]
+    registry.bundle_import(made, user="ann", comment="Import")
+    for number in range(300):
+        registry.bundle_update("B000", {"event": f"p,{number}"}, user="ann", comment="Turn")
+    client = create_app(store, bundles=registry).test_client()
+    name, line = r'<th scope="row"><a href="([^"]*)"', r'<td><a href="/snapshots/(\d+)"'
+    for path, row, pages, total in (
+        ("/datasets", r'<h3><a href="([^"]*)"', 16, 304),
+        ("/bundles", name, 4, 200),
+        ("/bundles?order=event&descending=1", name, 4, 200),
+        ("/log", line, 10, 500),
+    ):
+        forth = steps(client, path, "next", row)
+        assert len(forth) == pages, path
+        assert len({each for _, page in forth for each in page}) == total, path
+        back = steps(client, forth[-1][0], "prev", row)
+        assert [page for _, page in back[::-1]] == [page for _, page in forth], path

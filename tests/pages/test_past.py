@@ -79,6 +79,7 @@ def test_one_bundle_is_shown_on_days_that_are_one_click_away() -> None:
     reader = reader_of(registry).opens("/bundles-as-of?name=NuMI").follows("a week ago")
     assert reader.texts(f"{ROWS} code") == ["e,a9"]
     assert reader.texts(f"{ROWS} td:last-child") == ["changed"]
+    assert "e,1d" in Reader(reader.client.application).opens(reader.path).follows("changed").text("ins")
     assert reader.follows("yesterday").texts(f"{ROWS} td:last-child") == ["unchanged"]
     assert "This bundle did not exist then." in reader.follows("30 days ago").text(".empty")
     assert reader.opens("/bundles-as-of?name=Other&at=2026-01-01").status == 404

@@ -81,7 +81,9 @@ def test_the_sample_has_a_file_for_each_version_a_move_and_a_mistake_to_undo(
     assert "<td>E:TRTGTD</td>" in client.get(f"{file}&revision=v1.0.0").text
     assert "<td>E:TRTGTD</td>" not in (newest := client.get(file).text)
     assert "<td>E:HRNDIR</td>" in newest
-    assert client.get("/datasets/vega/vega-datasets").location == "/datasets/vega/datasets"
+    moved = client.get("/datasets/vega/vega-datasets", follow_redirects=True)
+    assert moved.request.path == "/datasets/vega/datasets"
+    assert "vega/vega-datasets is called vega/datasets now." in moved.text
     mistake = next(each for each in store.revision_list("okfn/compression") if each.message == "Describe the files")
     mended = store.dataset_undo("okfn/compression", mistake.id).descriptor
     assert ("description" in mended, mended["licenses"][0]["name"]) == (False, "CC-BY-4.0")
