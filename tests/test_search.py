@@ -246,6 +246,10 @@ def test_the_past_is_found_at_its_time(corpus: Store) -> None:
     assert found(corpus.dataset_search("salinity", deleted=True)) == ["physics/ocean"]
     assert found(corpus.dataset_search("salinity", at=day(5), deleted=None)) == ["physics/ocean"]
     assert corpus.dataset_search("salinity", deleted=None).hits[0].deleted
+    corpus.dataset_update("physics/cars", {"title": "Boats"}, at=day(7))
+    assert found(corpus.dataset_search("ships -buoys", at=day(5))) == ["physics/cars"]
+    assert found(corpus.dataset_search("json", at=day(5))) == []  # what ended then
+    assert found(corpus.dataset_search(keyword="salt", at=day(5))) == ["physics/ocean"]
 
 
 @pytest.mark.parametrize("is_indexed", [True, False])
@@ -375,6 +379,19 @@ def test_an_older_index_in_place_of_an_open_one_is_made_again(tmp_path: Path) ->
             assert found(store.dataset_search("pepper", order="id")) == ["a/later", "a/one"]
             store._finder.expire()  # as a second later
         assert list(store.verify()) == []
+
+
+def test_an_index_in_place_of_an_open_one_is_not_believed(tmp_path: Path) -> None:
+    file = tmp_path / "_metastore" / "search.sqlite"
+    with local(tmp_path) as store:
+        store.dataset_create("a/one", {"title": "Salt"})
+        store.dataset_search()
+    shutil.copy(file, tmp_path / "other")
+    _execute(tmp_path / "other", "UPDATE datasets SET deleted = 1")
+    with local(tmp_path) as store:
+        assert found(store.dataset_search("salt")) == ["a/one"]
+        (tmp_path / "other").replace(file)
+        assert found(store.dataset_search("salt")) == ["a/one"]
 
 
 def test_an_index_that_a_search_finds_damaged_is_made_again_before_it_answers(tmp_path: Path) -> None:
@@ -729,6 +746,8 @@ def test_of_more_matches_than_are_counted_the_last_changed_come_first(
         assert found(store.dataset_search("-salt -zip", order="changed")) == ["a/other"]
         assert found(store.dataset_search("-other -zip", order="changed", limit=1)) == ["a/d6"]
         assert (first.total, first.more_than_total, first.facets["licence"][0].count) == (4, True, 4)
+        counted = store.dataset_search("salt -d0 -d1 -d3")
+        assert (found(counted)[-1], counted.total, counted.more_than_total) == ("a/d2", 4, False)
 
 
 def test_of_very_many_matches_the_last_changed_are_not_sorted_out_of_all(tmp_path: Path) -> None:
