@@ -21,7 +21,7 @@ from metastore.types import DatasetId, Revision, first_line
 _SUMMARY, _TITLE = 220, 200
 #: The columns on a card.
 _COLUMNS = 5
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_LINK = re.compile(r"!?\[([^\]\[]*)\]\([^)]*\)")
 _MARKS = re.compile(r"[*`#>|]|<[^>]{1,200}>|^[-=]{3,}$", re.MULTILINE)
 
 

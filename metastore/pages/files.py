@@ -26,7 +26,8 @@ _ROWS = 50
 #: The largest file in Git, in bytes, that is read: Git's objects are read whole.
 _LARGEST = 1024 * 1024
 _OID, _SIZE = re.compile(rb"^oid sha256:([0-9a-f]{64})$", re.M), re.compile(rb"^size ([0-9]{1,18})$", re.M)
-_SERVER = re.compile(r"^\s*url\s*=\s*(\S+)\s*$", re.M)
+#: No space in it stands for the end of a line: an empty line would then be looked at once for each one before it.
+_SERVER = re.compile(r"^[^\S\n]*url[^\S\n]*=[^\S\n]*(\S+)[^\S\n]*$", re.M)
 #: Encodings of text. Others that Python knows are programs in disguise, or take long: `unicode_escape`, `punycode`.
 _ENCODINGS = re.compile(
     r"ascii|utf-(8|16|32)(-sig|-le|-be)?|iso8859-\d+|cp\d+|koi8-[rtu]|mac-\w+|big5\w*|gb\d+|gbk|shift_jis\w*|euc_\w+"

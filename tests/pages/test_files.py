@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import metastore
 from metastore import MetaStore, config
 from metastore.config import ServiceSettings
 from metastore.errors import InvalidInput
+from metastore.pages import cards, files
 from metastore.types import Change, DatasetId
 from metastore.web import create_app
 
@@ -224,3 +227,22 @@ def test_the_folder_of_a_git_lfs_server_is_an_absolute_path_for_each_dataset(pat
     with pytest.raises(InvalidInput, match="METASTORE_LFS_FOLDER: this is an absolute path with"):
         config.load({"METASTORE_LFS_FOLDER": path})
     assert config.load({"METASTORE_LFS_FOLDER": "/l/{owner}/{name}"}).service.lfs_folder == "/l/{owner}/{name}"
+
+
+@pytest.mark.parametrize("line", ["\n", " \n", "url=\n", "url = x y\n", "\t \r\n", " ", "url= "])
+def test_a_configuration_of_lfs_that_somebody_made_is_read_in_little_time(line: str) -> None:
+    config = (line * 40_000)[:40_000]
+    started = time.process_time()
+    assert files._SERVER.search(config) is None
+    assert time.process_time() - started < 0.2
+    found = files._SERVER.search(config + "\n[lfs]\n\turl = https://lfs.example.org/x \n")
+    assert found
+    assert found[1] == "https://lfs.example.org/x"
+
+
+@pytest.mark.parametrize("unit", ["[", "[x](", "![", "<", "[a]( ", "`"])
+def test_a_card_reads_a_description_of_brackets_in_little_time(unit: str) -> None:
+    content = json.dumps({"description": unit * 4000}).encode()
+    started = time.process_time()
+    cards._described(content)
+    assert time.process_time() - started < 0.02
