@@ -27,6 +27,8 @@ from metastore.storage.retry import LostRace, retry
 
 bundles = Blueprint("bundles", __name__)
 CSV = "text/csv"
+#: The devices of a page of bundles beyond which it ends.
+_MOST_DEVICES = 200_000
 
 
 def registry() -> BundleRegistry:
@@ -44,7 +46,7 @@ def _user() -> str:
 
 @bundles.get("/bundles")
 def bundle_list() -> Response:
-    """List bundles: in pages as JSON, all at once as CSV."""
+    """List bundles: as JSON in pages, which end early if the bundles are large; all at once as CSV."""
     query = request.args
     matches = registry().bundle_list(
         group=query.get("group"),
@@ -57,7 +59,7 @@ def bundle_list() -> Response:
     )
     if request.accept_mimetypes.best_match(("application/json", CSV)) == CSV:
         return responses.streamed(write_rows(matches, "csv"), CSV)
-    return responses.page(matches, lambda last: {"after": last.name})
+    return responses.page(matches, lambda last: {"after": last.name}, lambda each: len(each.devices), _MOST_DEVICES)
 
 
 @bundles.post("/bundles")

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -146,16 +145,27 @@ def path_of(dataset_id: DatasetId, *more: str) -> str:
     return f"{request.root_path}/api/v1/datasets/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def page(items: Iterable[_Item], after: Callable[[_Item], dict[str, str] | None]) -> Response:
+def page(
+    items: Iterable[_Item],
+    after: Callable[[_Item], dict[str, str] | None],
+    weight: Callable[[_Item], int] = lambda item: 0,
+    most: int = 0,
+) -> Response:
     """Answer with a page of a list, and a link to the next page.
 
     Args:
         items: The items from the beginning of the page on. One more than a page is read.
         after: Returns the parameters of the next page for the last item, or None if there is no next page.
+        weight: Returns how much an item adds to the page.
+        most: The weight beyond which a page ends.
     """
-    size = limit()
-    shown = list(islice(items, size + 1))
-    return linked(shown[:size], after(shown[size - 1]) if len(shown) > size else None)
+    shown, size, total = list[_Item](), limit(), 0
+    for item in items:
+        if len(shown) == size or total > most:
+            return linked(shown, after(shown[-1]))
+        shown.append(item)
+        total += weight(item)
+    return linked(shown, None)
 
 
 def linked(shown: Sequence[Any], following: Mapping[str, str | None] | None) -> Response:

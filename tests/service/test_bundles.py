@@ -171,6 +171,16 @@ def test_an_invalid_number_or_time_is_400(door: Door, url: str) -> None:
     assert door.anybody.get(url).status_code == 400
 
 
+def test_a_page_of_large_bundles_ends_early(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metastore.service.bundles._MOST_DEVICES", 3)
+    for number in range(5):
+        state = {"event": "e,a9", "ifb_group": "NOvA", "devices": [f"E:DEV{each}" for each in range(number)]}
+        door.comes("ann", BUNDLES).put(f"{API}/bundles/B{number}", json=state)
+    first = door.anybody.get(f"{API}/bundles")
+    assert [len(each["devices"]) for each in first.json] == [0, 1, 2, 3]
+    assert [each["name"] for each in links(door, f"{API}/bundles")] == ["B0", "B1", "B2", "B3", "B4"]
+
+
 def test_lists_are_filtered_and_cut_into_pages(door: Door) -> None:
     for number in range(5):
         group, user = (("NOvA", "ann"), ("MINOS", "bo"))[number % 2]

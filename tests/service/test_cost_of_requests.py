@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+import metastore
+from metastore import bundle
 from metastore.descriptor.limits import MAX_BYTES, most_values
+from metastore.web import create_app
 
 from ..serving import Answer, Served, served
 
@@ -65,6 +68,68 @@ SHAPES = {
     "many members": members,
     "many resources": resources,
 }
+
+
+#: The rows of the table in security.md that bound what each endpoint of the API and of the pages does.
+ROWS = {
+    "descriptor, and any other body of JSON": """datasets.dataset_put datasets.dataset_read datasets.dataset_raw
+        datasets.dataset_delete datasets.dataset_move datasets.dataset_revert datasets.project_read
+        datasets.resource_list datasets.resource_read pages.datasets.show pages.dataset_editor.edit
+        pages.dataset_editor.update pages.dataset_editor.new pages.dataset_editor.create pages.dataset_forms.delete
+        pages.dataset_forms.remove pages.dataset_forms.move pages.dataset_forms.rename pages.dataset_forms.revert
+        pages.dataset_forms.put_back""",
+    "JSON Patch": "datasets.dataset_patch",
+    "differences": "revisions.revision_diff",
+    "merge and undo": "datasets.dataset_undo pages.dataset_forms.undo pages.dataset_forms.take_out",
+    "where each value comes from": "revisions.blame pages.datasets.blame",
+    "history of a part; the feed with summaries": "revisions.revision_list revisions.changes pages.history.show",
+    "catalogue, search, versions, what each revision changed": """datasets.dataset_list pages.catalogue.index
+        pages.catalogue.search pages.changelog.index pages.choosing.show pages.home.index""",
+    "check": "pages.dataset_editor.look",
+    "page of a comparison": "pages.compare.show pages.compare.as_text",
+    "clone and fetch": "clones.clone clones.clone_capabilities",
+    "push": "clones.receive",
+    "copy lines into the journal": "revisions.journal_import",
+    "read the journal": "revisions.journal",
+    "bundle, its snapshots, comparisons and forms": """bundles.bundle_read bundles.bundle_put bundles.bundle_patch
+        bundles.bundle_delete bundles.bundle_copy bundles.bundle_restore bundles.bundle_undo bundles.bundle_snapshot
+        bundles.bundle_diff pages.bundles.show pages.bundles.compare pages.bundles.snapshot pages.bundle_forms.copy
+        pages.bundle_forms.make_copy pages.bundle_forms.delete pages.bundle_forms.remove pages.bundle_forms.edit
+        pages.bundle_forms.update pages.bundle_forms.new pages.bundle_forms.create pages.bundle_forms.restore
+        pages.bundle_forms.put_back pages.bundle_forms.undo pages.bundle_forms.take_out pages.device.show
+        pages.device.replace""",
+    "list of bundles": "bundles.bundle_list",
+    "import of bundles": "bundles.bundle_import pages.bundle_import.ask pages.bundle_import.answer",
+    "table or JSON of bundles": "pages.bundles.index pages.bundles.export pages.record.export pages.past.index",
+    "list of ids, owners, tags, revisions or changes": """datasets.owner_list revisions.tag_list revisions.tag_entries
+        bundles.bundle_log pages.record.everything pages.record.of_bundle pages.tags.index""",
+    "small request": """revisions.revision_read revisions.tag_read revisions.tag_create revisions.tag_update
+        revisions.tag_delete pages.tags.edit pages.tags.update pages.tags.delete pages.tags.remove
+        pages.dataset_forms.tag pages.dataset_forms.make_tag pages.session.form pages.session.check pages.session.leave
+        pages.session.show pages.static description.docs description.docs_file description.openapi operation.health
+        operation.ready operation.measured""",
+}
+#: Rows about what several endpoints do beside that, or none.
+OTHER_ROWS = {
+    "two texts beside each other",
+    "form of a descriptor",
+    "search: indexing",
+    "search: reading before it answers",
+    "export, CKAN's dictionaries",
+    "Markdown",
+    "beginning of a file on its page",
+}
+
+
+def test_a_row_of_the_table_bounds_each_route() -> None:
+    app = create_app(
+        metastore.connect("memory:"), bundles=bundle.connect("memory:", groups=bundle.Groups.parse("groups = A"))
+    )
+    named = [endpoint for row in ROWS.values() for endpoint in row.split()]
+    assert sorted(named) == sorted({rule.endpoint for rule in app.url_map.iter_rules()})
+    text = (Path(__file__).parents[2] / "docs/explanation/security.md").read_text()
+    table = text[text.index("| transformation |") :].partition("\n\n")[0]
+    assert {line.split(" | ")[0][2:] for line in table.splitlines()[2:]} == ROWS.keys() | OTHER_ROWS
 
 
 class Measured:
