@@ -91,11 +91,11 @@ def parse_tag_name(name: str) -> str:
     Raises:
         InvalidInput: The name is malformed, or could be mistaken for a revision.
     """
-    if not is_tag_name(name):
+    if not (isinstance(name, str) and _TAG.fullmatch(name)):
         raise InvalidInput(
             Phrase("a tag's name is 1 to 100 letters, digits or any of '_-+.', not %(value)s", value=shortened(name))
         )
-    if name.startswith((".", "-")) or name.endswith((".", ".lock")) or ".." in name:
+    if name.startswith("-") or not is_tag_name(name):
         raise InvalidInput(Phrase("Git does not allow the tag name %(name)r", name=name))
     if name in ("HEAD", "main", "master") or _HEX.fullmatch(name.lower()):
         raise InvalidInput(
@@ -105,8 +105,12 @@ def parse_tag_name(name: str) -> str:
 
 
 def is_tag_name(text: str) -> bool:
-    """Return whether the text has the form of a tag name; the text of a path never has."""
-    return isinstance(text, str) and _TAG.fullmatch(text) is not None and text not in (".", "..")
+    """Return whether a tag of Git can have this name; the text of a path never has that form.
+
+    A reference whose name ends in `.lock` would be the lock of another one.
+    """
+    is_formed = isinstance(text, str) and _TAG.fullmatch(text) is not None
+    return is_formed and not text.startswith(".") and not text.endswith((".", ".lock")) and ".." not in text
 
 
 def parse_revision(revision: AnyRevision | None) -> str | None:

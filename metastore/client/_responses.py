@@ -72,6 +72,8 @@ _FACTS: Mapping[type[MetastoreError], Mapping[str, Any]] = {
     OutcomeUnknown: {"wanted": _OptionalText, "before": _OptionalText, "change": ChangeRequest | None},
 }
 _KINDS = {kind.kind: kind for kind in _FACTS}
+#: The most characters of a reason that the service gives.
+_LONGEST_DETAIL = 10_000
 
 
 def understood(answer: Response, read: Callable[[Response], _Value]) -> _Value:
@@ -144,7 +146,7 @@ def _problem(answer: Response) -> MetastoreError | None:
     if kind is None:
         return None
     try:
-        detail = from_wire(str, said.get("detail"))
+        detail = from_wire(str, said.get("detail"))[:_LONGEST_DETAIL]
         facts = {name: _fact(hint, said.get(name)) for name, hint in _FACTS[kind].items()}
         facts |= _more_facts(kind, said, answer)
     except ValueError:
@@ -233,10 +235,10 @@ def next_page(answer: Response) -> str | None:
     Raises:
         ValueError: The link leads to another service.
     """
-    found = re.search(r'<([^>]*)>\s*;[^,]*\brel="?next\b', answer.headers.get("link", ""))
+    found = answer.next_page()
     if found is None:
         return None
-    address, _, query = found[1].partition("?")
+    address, _, query = found.partition("?")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|//", address) and address != answer.address:
         raise ValueError(f"its next page is elsewhere: {shortened(address)}")
     return query

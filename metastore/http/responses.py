@@ -20,7 +20,8 @@ MOST_PAGES = 100_000
 MOST_VALUES = 2_000_000
 _UNNAMED_WAIT = 60.0  # seconds: GitHub's advice for a limit without a time
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
+#: What stands between the brackets of a link and the next ones, if the link leads to the next page.
+_NEXT = re.compile(r'([^>]*)>\s*;[^,]*\brel="?next\b')
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,11 @@ class Response:
 
     def next_page(self) -> str | None:
         """Return the address of the next page (RFC 8288), or None on the last page."""
-        link = _NEXT.search(self.headers.get("link", ""))
-        return link[1] if link else None
+        # Each part is looked at once: a search in the whole header can take a minute if it is a hostile one.
+        for part in self.headers.get("link", "").split("<")[1:]:
+            if link := _NEXT.match(part):
+                return link[1]
+        return None
 
     def limit(self, now: float) -> float | None:
         """Return the seconds until the host's limit ends, or None if it sets no limit.

@@ -7,7 +7,7 @@ and a backup does not believe it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from metastore.errors import DatasetNotFound, InvalidInput, PermissionDenied, TooLarge
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MOST_LINES = 100
 #: The details of a line, and the characters that these may have.
 _MOST_DETAILS, _LONGEST = 20, 100_000
+#: The characters that the lines may have that are copied in one call, and how many a line counts beside its own.
+_MOST_HELD, _A_LINE = 500_000_000, 500
 _ACTIONS = frozenset({"move", "purge", "tag_update", "tag_delete", "adopt", "receive", "withdrawn"})
 
 
@@ -109,10 +111,11 @@ def copy_journal(
 
     Raises:
         InvalidInput: The target is no service, and it is unknown who copies.
+        TooLarge: There is more to copy than may be held in memory.
         StorageError: One of the stores fails. The copied lines stay.
     """
     there = set(map(key_of, target.journal()))
-    lines = [line for line in source.journal() if _is_wanted(line, prefix) and key_of(line) not in there][::-1]
+    lines = _held(line for line in source.journal() if _is_wanted(line, prefix) and key_of(line) not in there)[::-1]
     if dry_run or not lines:
         return len(lines), ()
     target.journal_import(())  # is there an author?
@@ -121,6 +124,17 @@ def copy_journal(
         sending.send(lines[start : start + MOST_LINES])
         progress(min(start + MOST_LINES, len(lines)), len(lines))
     return sending.copied, tuple(sending.refused.values())
+
+
+def _held(lines: Iterable[JournalEntry]) -> list[JournalEntry]:
+    """Return lines as a list. A hostile service can send them without end."""
+    held, size = list[JournalEntry](), 0
+    for line in lines:
+        size += _A_LINE + len(line.message) + len(str(line.details))
+        if size > _MOST_HELD:
+            raise TooLarge(f"the first {len(held)} lines of the journal are all that is copied at once: give a prefix")
+        held.append(line)
+    return held
 
 
 def _is_wanted(line: JournalEntry, prefix: str) -> bool:

@@ -28,6 +28,8 @@ from metastore.types import ChangeRequest, DatasetId, JournalEntry, Outcome, Rev
 
 #: The newest revisions, or lines of the journal, among which a change is looked for.
 _RECENT = 1000
+#: How often a dataset may have moved: a hostile service can say so for ever.
+_MOST_MOVES = 100
 #: The result of a look: the product of the change, True if it has none with an id, or None if nothing has changed.
 Found = Revision | Tag | bool | None
 
@@ -208,12 +210,14 @@ def _passed(store: Store, change: ChangeRequest) -> bool:
 
 def _has(store: Store, dataset_id: DatasetId, revision: str) -> bool:
     """Tell whether a dataset has a revision, even if it has moved on."""
-    try:
-        return store.revision_read(dataset_id, revision).id == revision
-    except DatasetMoved as error:
-        return _has(store, error.new_id, revision)
-    except (DatasetNotFound, RevisionNotFound):
-        return False
+    for _ in range(_MOST_MOVES):
+        try:
+            return store.revision_read(dataset_id, revision).id == revision
+        except DatasetMoved as error:
+            dataset_id = error.new_id
+        except (DatasetNotFound, RevisionNotFound):
+            return False
+    raise CannotTell("moves lead in a circle")
 
 
 def _lines(store: Store, change: ChangeRequest) -> list[JournalEntry]:

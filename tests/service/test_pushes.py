@@ -453,6 +453,16 @@ def test_a_push_whose_objects_name_many_others_is_refused_before_it_takes_memory
     assert "ok refs" in sent(door, body(objects, (ZEROS, object_id(COMMIT, merge.content), MAIN))).text
 
 
+@pytest.mark.parametrize("name", ["v1.lock", ".v1", "v1.", "v..1"])
+def test_a_tag_whose_name_git_forbids_is_refused(door: Door, here: MetaStore, memory: MetaStore, name: str) -> None:
+    newest, *_ = history(here)
+    sent(door, body(objects_of(here, newest), (ZEROS, newest, MAIN)))
+    assert "cannot be called" in sent(door, body({}, (ZEROS, newest, f"refs/tags/{name}"))).text
+    assert not list(memory.tag_list("physics/cars"))
+    with pytest.raises(InvalidInput, match="Git does not allow"):
+        memory.tag_create("physics/cars", name)
+
+
 def test_a_push_of_references_that_take_long_is_done_in_part(
     door: Door, here: MetaStore, memory: MetaStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
