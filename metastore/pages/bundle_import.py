@@ -15,14 +15,14 @@ from werkzeug.wrappers import Response
 
 from metastore.bundle.checks import apply_changes
 from metastore.bundle.difference import diff
-from metastore.bundle.exchange import ImportLine, Row, read_rows
+from metastore.bundle.exchange import ImportLine, Row
 from metastore.bundle.port import BundleDiff
 from metastore.errors import InvalidInput
 from metastore.pages import bundle_parts as parts
 from metastore.pages.formatting import number
 from metastore.pages.languages import gettext as _
 from metastore.pages.refusals import drawn_again_by, text_of
-from metastore.service.bundles import registry
+from metastore.service.bundles import registry, rows_of
 from metastore.service.guard import identity
 
 bundle_import = Blueprint("bundle_import", __name__)
@@ -82,7 +82,7 @@ def answer() -> Page:
     """Show the changes that a file would make; once they were shown, make them."""
     parts.own_groups()
     text = _text()
-    rows = read_rows(text, "json" if text.lstrip()[:1] in ("[", "{") else "csv")
+    rows = rows_of(text, "json" if text.lstrip()[:1] in ("[", "{") else "csv")
     plan = _plan(rows)
     if request.form.get("step") != "store":
         return _preview(text, plan)

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
 from metastore.bundle.checks import make_bundle
-from metastore.bundle.exchange import read_rows, write_rows
+from metastore.bundle.exchange import Row, read_rows, write_rows
 from metastore.bundle.port import STATE, Bundle, LogEntry
 from metastore.bundle.registry import BundleRegistry
 from metastore.errors import (
@@ -18,6 +18,7 @@ from metastore.errors import (
     InvalidInput,
     RevisionConflict,
     SnapshotNotFound,
+    TooLarge,
 )
 from metastore.phrase import Phrase
 from metastore.service import requests, responses
@@ -29,6 +30,8 @@ bundles = Blueprint("bundles", __name__)
 CSV = "text/csv"
 #: The devices of a page of bundles beyond which it ends.
 _MOST_DEVICES = 200_000
+#: The bytes of an import, and its bundles.
+_LONGEST_IMPORT, _MOST_ROWS = 8 * 1024 * 1024, 5_000
 
 
 def registry() -> BundleRegistry:
@@ -62,12 +65,24 @@ def bundle_list() -> Response:
     return responses.page(matches, lambda last: {"after": last.name}, lambda each: len(each.devices), _MOST_DEVICES)
 
 
+def rows_of(text: str | bytes, form: str) -> list[Row]:
+    """Read the bundles of an import. Raises InvalidInput; TooLarge if one request would take too long for them."""
+    rows = read_rows(text, form)
+    if len(rows) > _MOST_ROWS:
+        raise TooLarge(
+            f"an import has at most {_MOST_ROWS} bundles here, not {len(rows)}: send it in parts, or use "
+            "`metastore bundle import` where the bundles are kept"
+        )
+    return rows
+
+
 @bundles.post("/bundles")
 def bundle_import() -> Response:
     """Create and update many bundles, from a JSON list or CSV."""
     user = _user()
+    request.max_content_length = _LONGEST_IMPORT
     body = requests.body(requests.JSON, CSV)
-    rows = read_rows(body.text, "csv" if body.type == CSV else "json")
+    rows = rows_of(body.text, "csv" if body.type == CSV else "json")
     atomic = requests.flag("atomic")
     done = registry().bundle_import(
         rows,

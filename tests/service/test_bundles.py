@@ -171,6 +171,18 @@ def test_an_invalid_number_or_time_is_400(door: Door, url: str) -> None:
     assert door.anybody.get(url).status_code == 400
 
 
+def test_an_import_is_bounded(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metastore.service.bundles._MOST_ROWS", 2)
+    rows = [{"name": f"B{number}", "event": "e,a9", "ifb_group": "NOvA", "devices": []} for number in range(3)]
+    refused = door.comes("ann", BUNDLES).post(f"{API}/bundles", json=rows)
+    assert (refused.status_code, refused.json["kind"]) == (413, "too-large")
+    assert "at most 2 bundles" in refused.json["detail"]
+    monkeypatch.setattr("metastore.service.bundles._LONGEST_IMPORT", 200)
+    assert door.comes("ann", BUNDLES).post(f"{API}/bundles", json=[*rows[:2], {"x": "y" * 200}]).status_code == 413
+    assert door.anybody.get(f"{API}/bundles").json == []
+    assert door.comes("ann", BUNDLES).post(f"{API}/bundles", json=rows[:2]).status_code == 200
+
+
 def test_a_page_of_large_bundles_ends_early(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metastore.service.bundles._MOST_DEVICES", 3)
     for number in range(5):

@@ -115,6 +115,7 @@ OTHER_ROWS = {
     "form of a descriptor",
     "search: indexing",
     "search: reading before it answers",
+    "objects that a partial clone names",
     "export, CKAN's dictionaries",
     "Markdown",
     "beginning of a file on its page",
