@@ -22,7 +22,10 @@ from benchmarks.table import Note, Row, in_turn, say
 from metastore.git.objects import GitObject
 from metastore.storage.port import Storage
 from metastore.storage.postgres import _queries
+from metastore.storage.postgres._packing import RevisionRow
+from metastore.storage.postgres._packing import Row as Packed
 from metastore.storage.postgres._texts import Version, texts
+from metastore.storage.postgres._writing import written_arrays
 from metastore.storage.postgres.storage import PostgresStorage
 from metastore.types import Author, Change, DatasetId
 from tests.bundle.postgres_server import migrated_database
@@ -170,11 +173,12 @@ def _patch_one(dsn: str, writer: int, repeat: Repeat) -> None:
 
 def _values(name: str, *, follows: bool = False) -> dict[str, Any]:
     """Return the arguments of a write, as large as ours, with ids that nobody computed."""
-    blob, tree, head = (os.urandom(20) for _ in range(3))
+    blob, tree, head = _FIRST if not follows else os.urandom(20), os.urandom(20), os.urandom(20)
+    revision = RevisionRow(head, tree, blob, _REST)
+    row = Packed(blob, "blob", True, _FIRST, _DELTA) if follows else Packed(blob, "blob", False, None, _SMALL)
     return {
-        **{"attempt": uuid.uuid4(), "owner": "b", "name": name, "place": None, "parent": None},
-        **{"ids": [blob], "kinds": ["blob"], "packs": [False], "bases": [None], "datas": [_SMALL]},
-        **{"revisions": [head], "trees": [tree], "blobs": [blob], "rests": [_REST], "head": head},
+        **{"attempt": uuid.uuid4(), "owner": "b", "name": name, "place": None, "parent": None, "head": head},
+        **written_arrays([row], [revision]),
         **_index_values(follows),
     }
 
@@ -189,6 +193,8 @@ def _index_values(follows: bool) -> dict[str, Any]:
 
 
 _SMALL, _REST = b"x" * 600, b"Ann Lee <ann@example.org> 1767225600 +0000\n\nWhy\n"
+#: The id of the first descriptor of each dataset, and the difference of another one.
+_FIRST, _DELTA = b"f" * 20, b"d" * 25
 
 
 def _create_bare(dsn: str, writer: int, repeat: Repeat) -> None:

@@ -1,4 +1,4 @@
-"""Datasets straight into the tables of PostgreSQL, in the form in which the library writes them, and many at once."""
+"""Very many datasets in PostgreSQL: each in one statement, without its search index, and copies of their rows."""
 
 from __future__ import annotations
 
@@ -14,44 +14,36 @@ from benchmarks.table import say
 from metastore.descriptor.document import DESCRIPTOR
 from metastore.git.objects import BLOB, COMMIT, TREE, GitObject, blob_id, commit_content, object_id
 from metastore.git.trees import change_tree
+from metastore.storage.postgres import _queries
 from metastore.storage.postgres._calls import attempt_id
-from metastore.storage.postgres._packing import Keyframe, Packer, revision_row
-from metastore.storage.postgres._packing import Row as Packed
+from metastore.storage.postgres._packing import Keyframe, Packer, RevisionRow, Row, revision_row
+from metastore.storage.postgres._writing import written_arrays
 from metastore.types import Change, DatasetId
 
 _BATCH, _NEWS = 500, 10_000
 _NEWS_OF_COPIES = 10
-_TABLES = {
-    "dataset": "pk, owner, name, head, n, deleted",
-    "dataset_revision": "dataset, n, id, tree, blob, rest",
-    "dataset_object": "dataset, id, kind, packed, base, data",
-    "dataset_change": "attempt, owner, name, action, after",
-}
 #: What copies are made of: the rows of the first datasets.
 _FIRST = {
     "first_dataset": "SELECT * FROM dataset",
     "first_object": "SELECT * FROM dataset_object",
-    "first_revision": "SELECT * FROM dataset_revision",
-    "first_change": """SELECT d.pk AS dataset, h.* FROM dataset AS d
-    JOIN dataset_change AS h ON h.owner = d.owner AND h.name = d.name""",
+    "first_segment": "SELECT * FROM dataset_segment",
     "first_text": "SELECT * FROM dataset_text",
     "first_span": "SELECT * FROM dataset_span",
 }
 _COPY = "LATERAL (SELECT {} + %(far)s) AS c (pk), LATERAL (SELECT {{owner}}, {{name}}) AS i (owner, name)"
+_SEGMENT = "first, alone, parent, base, who, commits, contents, rests, deltas, attempts, recorded"
 #: Copy those rows; the keys are moved by so many.
 _COPIES = (
-    f"""INSERT INTO dataset (pk, owner, name, head, n, deleted) OVERRIDING SYSTEM VALUE
-    SELECT c.pk, i.owner, i.name, t.head, t.n, t.deleted FROM first_dataset AS t, {_COPY.format("t.pk")}
+    f"""INSERT INTO dataset (pk, owner, name, head, n, first, deleted, attempt) OVERRIDING SYSTEM VALUE
+    SELECT c.pk, i.owner, i.name, t.head, t.n, t.first, t.deleted, (lpad(
+        to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7' || left(e.hex, 3)
+        || '8' || right(e.hex, 15))::uuid
+    FROM first_dataset AS t, {_COPY.format("t.pk")}, LATERAL (SELECT md5(t.pk::text || random()::text)) AS e (hex)
     ORDER BY t.pk""",
     """INSERT INTO dataset_object SELECT dataset + %(far)s, id, kind, packed, base, data FROM first_object
     ORDER BY dataset""",
-    """INSERT INTO dataset_revision SELECT dataset + %(far)s, n, id, tree, blob, rest FROM first_revision
-    ORDER BY dataset, n""",
-    f"""INSERT INTO dataset_change (attempt, owner, name, action, after)
-    SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7' || left(e.hex, 3)
-        || '8' || right(e.hex, 15))::uuid, i.owner, i.name, h.action, h.after
-    FROM first_change AS h, {_COPY.format("h.dataset")},
-    LATERAL (SELECT md5(h.pos::text || random()::text)) AS e (hex) ORDER BY h.pos""",
+    f"""INSERT INTO dataset_segment (dataset, {_SEGMENT}) SELECT dataset + %(far)s, {_SEGMENT} FROM first_segment
+    ORDER BY dataset, first""",
     f"""INSERT INTO dataset_text SELECT n.* FROM first_text AS t, {_COPY.format("t.dataset")},
     LATERAL jsonb_populate_record(t, jsonb_build_object(
         'dataset', c.pk, 'access', ARRAY[i.owner, i.owner || '/' || i.name],
@@ -73,7 +65,7 @@ ORDER BY x.indrelid"""
 #: For each session that makes an index.
 _MEMORY = "SET maintenance_work_mem = '1GB'"
 _KEYS = "SELECT setval(pg_get_serial_sequence('dataset', 'pk'), (SELECT max(pk) FROM dataset))"
-Rows = dict[str, list[tuple[Any, ...]]]
+_UNFOUND = {"texts": None, "cut": None, "now": None}
 
 
 class History(NamedTuple):
@@ -87,18 +79,12 @@ def load(connection: psycopg.Connection[Any], histories: Iterable[History], seco
     """Load datasets into an empty database until the time is over. Returns how many, and the seconds."""
     start, done, left = time.monotonic(), 0, iter(histories)
     while time.monotonic() - start < seconds and (batch := list(islice(left, _BATCH))):
-        rows: Rows = {table: [] for table in _TABLES}
-        for number, history in enumerate(batch, done + 1):
-            _add(rows, number, history)
         with connection.transaction():
-            for table, columns in _TABLES.items():
-                with connection.cursor().copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy:
-                    for row in rows[table]:
-                        copy.write_row(row)
+            for history in batch:
+                _add(connection, history)
         done += len(batch)
         if done % _NEWS == 0:
             say(f"{done:,} datasets in {time.monotonic() - start:.0f} s")
-    connection.execute(_KEYS.encode())
     return done, time.monotonic() - start
 
 
@@ -161,31 +147,29 @@ def _make_index(dsn: str, name: str, make: str) -> None:
         connection.execute(make.encode())
 
 
-def _add(rows: Rows, pk: int, history: History) -> None:
-    """Add the rows of a dataset, as the functions of the database would."""
-    owner, name = history.dataset_id.owner, history.dataset_id.name
+def _add(connection: psycopg.Connection[Any], history: History) -> None:
+    """Make a dataset with all its revisions."""
     keyframes: dict[str, Keyframe] = {}
-    parent, edit, raw = None, 0, b""
-    for edit, (content, change) in enumerate(history.revisions):
+    rows, revisions, parent = list[Row](), list[RevisionRow](), None
+    for content, change in history.revisions:
         blob = GitObject(BLOB, content)
         tree, trees = change_tree(None, {DESCRIPTOR: blob_id(content)}, lambda tree: b"")
         body = commit_content(tree, parent, change)
-        head = object_id(COMMIT, body)
-        revision = revision_row(head, body, trees[tree].content)
-        for row in _packed(keyframes, {blob_id(content): blob, **trees}):
-            if row.id != revision.tree:  # the revision stands for it
-                rows["dataset_object"].append((pk, *row))
-        raw = revision.id
-        rows["dataset_revision"].append((pk, edit, *revision))
-        rows["dataset_change"].append((attempt_id(), owner, name, "append" if parent else "create", raw))
-        parent = head
-    rows["dataset"].append((pk, owner, name, raw, edit, False))
+        parent = object_id(COMMIT, body)
+        revisions.append(revision_row(parent, body, trees[tree].content))
+        rows += _packed(keyframes, {blob_id(content): blob, **trees}, tree)
+    values = {
+        **{"attempt": attempt_id(), "owner": history.dataset_id.owner, "name": history.dataset_id.name},
+        **{"place": None, "parent": None, "head": revisions[-1].id, **_UNFOUND},
+        **written_arrays(rows, revisions),
+    }
+    connection.execute(_queries.WRITE.encode(), values, binary=True)
 
 
-def _packed(keyframes: dict[str, Keyframe], objects: Mapping[str, GitObject]) -> Iterator[Packed]:
-    """Yield objects as they are kept, each against the first one of its kind."""
+def _packed(keyframes: dict[str, Keyframe], objects: Mapping[str, GitObject], tree: str) -> Iterator[Row]:
+    """Yield objects as they are kept, each against the first one of its kind, but for a tree."""
     named = {identity: git_object for identity, git_object in objects.items() if git_object.kind == TREE}
-    for row in Packer(keyframes.get).rows({**named, **objects}):
+    for row in Packer(keyframes.get).rows({**named, **objects}, {tree}):
         if row.kind == BLOB and row.base is None:
             keyframes[DESCRIPTOR] = Keyframe(row.id.hex(), objects[row.id.hex()].content, len(row.data))
         yield row

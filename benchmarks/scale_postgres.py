@@ -56,8 +56,8 @@ _SIZE = f"""SELECT sum(pg_total_relation_size(oid)) FROM pg_class
 _SIZES = f"""SELECT relname, pg_relation_size(oid) + coalesce(pg_total_relation_size(nullif(reltoastrelid, 0)), 0)
     AS size FROM pg_class WHERE {_TABLES} AND relkind IN ('r', 'i') AND relpages > 99 ORDER BY size DESC"""
 _PLACES = """SELECT xid::text, pos
-    FROM (SELECT xid, pos FROM dataset_change TABLESAMPLE SYSTEM (2) ORDER BY random() LIMIT 1000) AS place
-    UNION ALL (SELECT xid::text, pos FROM dataset_change ORDER BY dataset_change.xid DESC, pos DESC LIMIT 1)"""
+    FROM (SELECT xid, pos FROM dataset_segment TABLESAMPLE SYSTEM (2) ORDER BY random() LIMIT 1000) AS place
+    UNION ALL (SELECT xid::text, pos FROM dataset_segment ORDER BY dataset_segment.xid DESC, pos DESC LIMIT 1)"""
 _STATE = """SELECT t.relname, pg_table_size(t.relid), n_dead_tup, n_tup_upd, n_tup_hot_upd, seq_scan
     FROM pg_stat_user_tables AS t WHERE relname ~ '^dataset(_|$)' AND relname <> 'dataset_feed' ORDER BY relname"""
 

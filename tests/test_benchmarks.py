@@ -21,12 +21,12 @@ from metastore.types import Change, DatasetId
 from .bundle.postgres_server import migrated_database
 
 #: Spans are divided in another way if an index is made at once; `verify` looks at what they say.
-_TABLES = b"dataset", b"dataset_revision", b"dataset_object", b"dataset_change", b"dataset_text"
+_TABLES = b"dataset", b"dataset_segment", b"dataset_object", b"dataset_text"
 _ROWS = b"SELECT (to_jsonb(t) - %s::text[])::text FROM {} AS t"
 _INDEXES = b"""SELECT x.tablename, x.indexdef, pg_get_constraintdef(k.oid) FROM pg_indexes AS x
     LEFT JOIN pg_constraint AS k ON k.conname = x.indexname AND k.conrelid = x.tablename::regclass
     WHERE x.schemaname = current_schema()"""
-_OF_WRITES = ["xid", "pos", "attempt", "recorded"]
+_OF_WRITES = ["xid", "pos", "attempt", "attempts", "recorded"]
 _BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 

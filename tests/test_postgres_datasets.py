@@ -300,7 +300,7 @@ def test_what_was_changed_by_hand_is_found_by_its_id(storage: PostgresStorage, d
     for table, mend, told in (
         ("dataset_object", "data = '2' WHERE data = '1'", "has been changed"),
         ("dataset_object", "data = substring(data FROM 2) WHERE base IS NOT NULL", "cannot be read"),
-        ("dataset_revision", "rest = rest || 'x' WHERE n = 0", "has been changed"),
+        ("dataset_segment", "rests[1] = rests[1] || 'x'", "has been changed"),
     ):
         typed(dsn, f"CREATE TABLE kept AS SELECT * FROM {table}")
         typed(dsn, as_owner.format(table, mend))
@@ -346,13 +346,14 @@ def test_the_feed_is_in_the_order_of_numbers_not_of_digits(storage: PostgresStor
 
 
 APPEND_ONLY = [
-    "UPDATE dataset_revision SET rest = ''",
-    "DELETE FROM dataset_revision",
+    "UPDATE dataset_segment SET rests = '{}'",
+    "UPDATE dataset_segment SET pos = pos + 1",
+    "DELETE FROM dataset_segment",
     "UPDATE dataset_object SET data = ''",
     "DELETE FROM dataset_object",
     "UPDATE dataset_change SET action = ''",
     "DELETE FROM dataset_change",
-    *(f"TRUNCATE dataset{name}" for name in ("", "_revision", "_object", "_tag", "_forward", "_change")),
+    *(f"TRUNCATE dataset{name}" for name in ("", "_segment", "_object", "_tag", "_forward", "_change")),
 ]
 
 
@@ -360,7 +361,8 @@ APPEND_ONLY = [
 def test_what_was_written_is_refused_a_change_even_to_the_owner(
     storage: PostgresStorage, dsn: str, statement: str
 ) -> None:
-    storage.create(CARS, {"a": b"1"}, change())
+    made = storage.create(CARS, {"a": b"1"}, change())
+    storage.tag_create(CARS, tag_of("v1", made.id))
     with pytest.raises(pg.InsufficientPrivilege, match="stays"):
         typed(dsn, statement)
 
@@ -388,17 +390,27 @@ def test_an_application_uses_every_call_and_cannot_rewrite_history_in_sql(as_app
         "DELETE FROM dataset",
         "INSERT INTO dataset_tag VALUES (1, 'v1', '')",
         "INSERT INTO dataset_change (owner, name, action) VALUES ('a', 'b', 'c')",
-        "SELECT set_config('metastore.purging', '1', false); DELETE FROM dataset_revision",
+        "SELECT set_config('metastore.purging', '1', false); DELETE FROM dataset_segment",
         "ALTER TABLE dataset DISABLE TRIGGER ALL",
         "CREATE OR REPLACE FUNCTION metastore_dataset_settle(this uuid) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
     ):
         with pytest.raises(pg.InsufficientPrivilege):
             typed(as_application, statement)
     storage.purge(DatasetId("physics", "boats"), parent=second.id)
-    left = typed(as_application, "SELECT action, tag IS NOT NULL FROM dataset_change ORDER BY pos")
+    left = typed(as_application, "SELECT action, tag IS NOT NULL FROM dataset_change ORDER BY recorded")
     actions = ["create", "append", "tag", "tag", "move", "move", "purge"]
     assert left == [(action, action == "tag") for action in actions]
     storage.close()
+
+
+def test_revisions_tell_which_role_wrote_them(as_application: str, storage: PostgresStorage, dsn: str) -> None:
+    application = PostgresStorage(as_application)
+    head = storage.create(CARS, {"a": b"0"}, change())
+    for number, writer in enumerate((storage, application, application, storage), 1):
+        head = writer.append(CARS, {"a": b"%d" % number}, change(), parent=head.id)
+    roles = [role for (role,) in typed(dsn, 'SELECT "session_user" FROM dataset_revision ORDER BY n')]
+    assert roles == ["postgres", "postgres", "portal", "portal", "postgres"]
+    application.close()
 
 
 def test_objects_that_an_application_makes_up_hide_no_revision(as_application: str) -> None:

@@ -98,7 +98,9 @@ def test_a_write_around_which_the_connection_is_cut_is_made_once(write: str, cut
     assert proxy.cuts == 1
     whole(dsn)
     with psycopg.connect(dsn) as connection:
-        made = connection.execute("SELECT count(*), count(DISTINCT attempt) FROM dataset_change WHERE owner <> ''")
+        made = connection.execute("""SELECT count(*), count(DISTINCT attempt) FROM (
+            SELECT attempt FROM dataset_change WHERE owner <> '' UNION ALL SELECT attempt FROM dataset
+            UNION ALL SELECT attempt FROM dataset_revision WHERE attempt IS NOT NULL) AS a""")
         total, attempts = made.fetchone() or (0, 0)
         assert total == attempts + (write == "move")
     store.close()
@@ -138,8 +140,8 @@ def settled(store: MetaStore, error: OutcomeUnknown) -> Outcome:
 #: A commit of a second revision does this first.
 AT_COMMIT = """
 CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS 'BEGIN %s; RETURN NULL; END';
-CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON dataset_change DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW WHEN (NEW.action = 'append') EXECUTE FUNCTION at_commit()"""
+CREATE CONSTRAINT TRIGGER at_commit AFTER UPDATE ON dataset_segment DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION at_commit()"""
 #: It waits until `held_commits` lets it go, as one that waits for a replica does.
 WAIT = "PERFORM pg_advisory_xact_lock(7)"
 
@@ -204,7 +206,7 @@ def test_ctrl_c_during_a_commit_cancels_nothing(dsn: str) -> None:
             storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
         interrupting.join()
         other.execute("SELECT pg_advisory_unlock(7)")
-        eventually(other, "SELECT count(*) FROM dataset_change", 2)
+        eventually(other, "SELECT count(*) FROM dataset_revision", 2)
     assert storage.resolve(CARS, None).parent == first.id
     storage.close()
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import uuid
 from collections.abc import Iterator
+from contextlib import nullcontext
+from hashlib import sha256
 
 import psycopg
 import pytest
+from psycopg.errors import InsufficientPrivilege
 
-from metastore.errors import StorageCorrupt
+from metastore.errors import OutcomeUnknown, StorageCorrupt
 from metastore.git.objects import BLOB, COMMIT, TREE, Entry, GitObject, blob_id, object_id, tree_content
 from metastore.git.repository import DELETED_TREE
+from metastore.storage.copy import copy
+from metastore.storage.memory import MemoryStorage
 from metastore.storage.postgres.storage import PostgresStorage
 from metastore.types import DELETED, DELETED_CONTENT, RevisionId
 
@@ -79,7 +87,7 @@ def test_commits_of_all_forms_come_back_to_the_byte(storage: PostgresStorage, ds
 
 def test_a_commit_that_was_emptied_by_hand_is_named(storage: PostgresStorage, dsn: str) -> None:
     made = storage.create(CARS, {"datapackage.json": DESCRIPTOR}, change())
-    change_it = "ALTER TABLE dataset_revision DISABLE TRIGGER USER; UPDATE dataset_revision SET rest = ''"
+    change_it = "ALTER TABLE dataset_segment DISABLE TRIGGER USER; UPDATE dataset_segment SET rests[1] = ''"
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(change_it)
     with pytest.raises(StorageCorrupt, match=f"{made.id} has been changed"):
@@ -94,7 +102,7 @@ def test_a_tree_that_has_the_descriptor_alone_has_no_row(storage: PostgresStorag
     back = storage.append(CARS, {"datapackage.json": blob_id(DESCRIPTOR), DELETED: None}, change(), parent=gone.id)
     assert typed(dsn, "SELECT kind, count(*) FROM dataset_object GROUP BY 1 ORDER BY 1") == [("blob", 3), ("tree", 2)]
     told = typed(dsn, f"SELECT n, tree = '\\x{DELETED_TREE}', blob IS NULL FROM dataset_revision ORDER BY n")
-    assert told == [(0, False, False), (1, False, True), (2, False, False), (3, True, True), (4, False, False)]
+    assert told == [(0, None, False), (1, False, True), (2, None, False), (3, True, True), (4, None, False)]
     for revision in (first, third, back):
         assert storage.paths(CARS, revision.id) == {"datapackage.json": blob_id(DESCRIPTOR)}
     assert storage.read(CARS, second.id, "README.md") == b"Hello"
@@ -123,12 +131,102 @@ def test_no_large_tree_is_kept_against_one_without_a_row(storage: PostgresStorag
     assert len(storage.paths(CARS, second.id)) == 100
 
 
-def test_a_wrong_id_of_a_descriptor_is_found_by_the_id_of_its_tree(storage: PostgresStorage, dsn: str) -> None:
-    storage.create(CARS, {"datapackage.json": DESCRIPTOR}, change())
+def test_a_wrong_id_of_a_descriptor_is_found_by_the_id_of_its_commit(storage: PostgresStorage, dsn: str) -> None:
+    made = storage.create(CARS, {"datapackage.json": DESCRIPTOR}, change())
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("ALTER TABLE dataset_revision DISABLE TRIGGER USER")
-        connection.execute("UPDATE dataset_revision SET blob = %s", (bytes(20),))
-    tree = object_id(TREE, tree_content(FILE))
-    with pytest.raises(StorageCorrupt, match=f"{tree} has been changed"):
+        connection.execute("ALTER TABLE dataset_segment DISABLE TRIGGER USER")
+        connection.execute("UPDATE dataset_segment SET contents = %s", (bytes(20),))
+    with pytest.raises(StorageCorrupt, match=f"{made.id} has been changed"):
         storage.find(CARS, None, "datapackage.json")
-    assert any(f"{tree} has been changed" in each.detail for each in storage.verify())
+    assert any(f"{made.id} has been changed" in each.detail for each in storage.verify())
+
+
+def descriptor(number: int) -> bytes:
+    """Return one of several descriptors that differ little, and are long enough to be compressed."""
+    return json.dumps({"name": "cars", "title": sha256(b"x").hexdigest() * 4, "version": number}).encode()
+
+
+#: How a segment grows, and how a row that somebody would like to have differs from the one that is there.
+GROWTH = {
+    "pos": "pos + 1",
+    **{name: f"{name} || {name}" for name in ("commits", "contents", "rests", "deltas", "attempts", "recorded")},
+}
+REWRITTEN = {
+    "dataset": "dataset + 1",
+    "first": "first + 1",
+    "alone": "NOT alone",
+    '"session_user"': "'nobody'",
+    "parent": "'x'",
+    "base": "'x'",
+    "who": "who || 'x'",
+    "pos": "pos",
+    "commits": "commits",
+    "contents": "overlay(contents PLACING 'x' FROM 5) || contents",
+    **{name: f"ARRAY['x'::bytea] || {name}" for name in ("rests", "deltas")},
+    "attempts": "ARRAY[gen_random_uuid()] || attempts",
+    "recorded": "ARRAY['2000-01-01'::timestamptz] || recorded",
+}
+
+
+def test_a_segment_grows_and_keeps_what_it_has(storage: PostgresStorage, dsn: str) -> None:
+    first = storage.create(CARS, {"datapackage.json": descriptor(0)}, change())
+    storage.append(CARS, {"datapackage.json": descriptor(1)}, change(), parent=first.id)
+    moved = {"commits": "overlay(commits PLACING 'x' FROM 5) || commits"}
+    with psycopg.connect(dsn) as connection:
+        for change_of in ({}, *({column: value} for column, value in REWRITTEN.items()), moved):
+            values = ", ".join(f"{column} = {value}" for column, value in {**GROWTH, **change_of}.items())
+            statement = f"UPDATE dataset_segment SET {values}".encode()
+            with nullcontext() if not change_of else pytest.raises(InsufficientPrivilege, match="stays"):
+                with connection.transaction(force_rollback=True):
+                    connection.execute(statement)
+    assert list(storage.verify()) == []
+
+
+def test_a_descriptor_that_the_row_of_an_earlier_revision_has_is_read(storage: PostgresStorage, dsn: str) -> None:
+    head = storage.create(CARS, {"datapackage.json": descriptor(0)}, change())
+    second = storage.append(CARS, {"datapackage.json": descriptor(1)}, change(), parent=head.id)
+    third = storage.append(CARS, {"README.md": b"Hello"}, change(), parent=second.id)
+    fourth = storage.append(CARS, {"README.md": None}, change(), parent=third.id)
+    assert typed(dsn, "SELECT kind, count(*) FROM dataset_object GROUP BY 1 ORDER BY 1") == [("blob", 2), ("tree", 1)]
+    assert typed(dsn, "SELECT first, alone FROM dataset_segment ORDER BY 1") == [(0, True), (2, False), (3, True)]
+    for revision in (second, third, fourth):
+        assert storage.read(CARS, revision.id, "datapackage.json") == descriptor(1)
+        assert storage.size(CARS, revision.id, "datapackage.json") == len(descriptor(1))
+    assert storage.find(CARS, None, "datapackage.json") == (fourth, descriptor(1))
+    again = storage.append(CARS, {"datapackage.json": blob_id(descriptor(0))}, change(), parent=fourth.id)
+    assert storage.find(CARS, None, "datapackage.json") == (again, descriptor(0))
+    assert list(storage.verify()) == []
+
+
+def test_a_long_history_comes_back_from_its_segments(storage: PostgresStorage, dsn: str) -> None:
+    source = MemoryStorage()
+    made = [source.create(CARS, {"datapackage.json": descriptor(0)}, change())]
+    for number in range(1, 230):
+        content = os.urandom(200) if number == 115 else descriptor(number)  # another keyframe
+        made.append(source.append(CARS, {"datapackage.json": content}, change(), parent=made[-1].id))
+    copy(source, storage)
+    for number in range(230, 233):
+        made.append(storage.append(CARS, {"datapackage.json": descriptor(number)}, change(), parent=made[-1].id))
+    assert list(storage.history(CARS, made[-1].id)) == made[::-1]
+    for number in (0, 1, 99, 114, 116, 229, 232):
+        assert storage.read(CARS, made[number].id, "datapackage.json") == descriptor(number)
+    assert storage.resolve(CARS, made[7].id[:12]) == made[7]
+    ((segments, longest),) = typed(dsn, "SELECT count(*), max(pg_column_size(s)) FROM dataset_segment AS s")
+    assert segments == typed(dsn, "SELECT count(DISTINCT first) FROM dataset_revision")[0][0]
+    assert isinstance(segments, int)
+    assert isinstance(longest, int)
+    assert 16 < segments < 40
+    assert longest < 2000
+    assert list(storage.verify()) == []
+
+
+def test_a_change_is_known_to_be_made_after_its_dataset_was_purged(storage: PostgresStorage, dsn: str) -> None:
+    first = storage.create(CARS, {"a": b"1"}, change())
+    second = storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    ((attempt, place),) = typed(dsn, "SELECT attempt, dataset FROM dataset_revision WHERE n = 1")
+    made = OutcomeUnknown("lost", attempt=f"{attempt}@{place}")
+    created = OutcomeUnknown("lost", attempt=str(typed(dsn, "SELECT attempt FROM dataset")[0][0]))
+    other = OutcomeUnknown("lost", attempt=f"{uuid.uuid4()}@{place}")
+    assert [storage.was_made(each) for each in (created, made, other)] == [True, True, False]
+    storage.purge(CARS, parent=second.id)
+    assert [storage.was_made(each) for each in (created, made, other)] == [True, True, False]

@@ -436,7 +436,7 @@ def test_a_limited_reader_has_as_many_rows_read_whatever_is_hidden(monkeypatch: 
     assert all(sum(tables.values()) < 100 for tables in nothing.values())
     for analyzed in ("before", "after"):  # with statistics, other plans look at the reader's own texts in other orders
         for path, tables in rows_read(monkeypatch, SEARCHES, OCEAN | {"title": "Salt"}, analyzed).items():
-            for table in ("dataset", "dataset_object", "dataset_revision", "dataset_text", "dataset_span"):
+            for table in ("dataset", "dataset_object", "dataset_segment", "dataset_text", "dataset_span"):
                 assert tables[table] < nothing[path][table] + HIDDEN // 2, (path, table)
 
 
@@ -478,7 +478,7 @@ def rows_read(
         analyzed: Whether the planner learns what texts there are `before` the hidden ones are written, or `after` it.
     """
     with migrated_database() as dsn, opened(dsn) as store:
-        for table in ("dataset", "dataset_object", "dataset_revision", "dataset_tag", "dataset_text", "dataset_span"):
+        for table in ("dataset", "dataset_object", "dataset_segment", "dataset_tag", "dataset_text", "dataset_span"):
             typed(dsn, f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
         for number in range(5):
             store.dataset_create(f"open/d{number}", OCEAN | {"title": f"Salt {number}"}, at=day(1))

@@ -18,7 +18,7 @@ APPLICATION, READER = "metastore_app", "metastore_reader"
 _SCHEMA = "GRANT USAGE ON SCHEMA {schema} TO {role}"
 _RECORD = "snapshot_bundles, snapshot_bundle_variables, snapshot_variable_changes"
 _DATASETS = (
-    "dataset, dataset_revision, dataset_object, dataset_tag, dataset_forward, dataset_change,"
+    "dataset, dataset_segment, dataset_revision, dataset_object, dataset_tag, dataset_forward, dataset_change,"
     " dataset_feed, dataset_text, dataset_span"
 )
 _APPLICATION = (

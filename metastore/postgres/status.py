@@ -13,9 +13,12 @@ from metastore.postgres._primary import connect
 from metastore.postgres.connection import SCHEMA, Connection, database_errors
 from metastore.postgres.risks import risks
 
+#: A segment has 20 bytes for each of its revisions.
 _SIZES = """SELECT current_setting('server_version'), pg_database_size(current_database()), pg_is_in_recovery(),
     (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass('dataset')),
-    (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass('dataset_revision'))"""
+    (SELECT (greatest(c.reltuples, 0) * greatest(s.avg_width / 20, 1))::bigint FROM pg_class AS c
+        LEFT JOIN pg_stats AS s ON s.schemaname = current_schema() AND s.tablename = c.relname AND s.attname = 'commits'
+        WHERE c.oid = to_regclass('dataset_segment'))"""
 #: A replica knows how far it is behind itself; the primary knows the slowest one.
 _REPLICAS = """SELECT count(*), count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')),
     coalesce(extract(epoch FROM CASE WHEN NOT pg_is_in_recovery() THEN max(replay_lag)

@@ -5,7 +5,7 @@
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname ~ '^dataset(_|$)')
-        AND to_regprocedure('metastore_dataset_settle(uuid)') IS NULL
+        AND to_regprocedure('metastore_dataset_settle(uuid, bigint)') IS NULL
     THEN
         RAISE 'the schema % has tables called dataset that are not of metastore: give metastore a schema of its own',
             current_schema() USING ERRCODE = 'duplicate_table';
@@ -18,26 +18,14 @@ CREATE TABLE IF NOT EXISTS dataset (
     name text COLLATE "C" NOT NULL,
     head bytea NOT NULL,
     n integer NOT NULL,  -- the number of the newest revision
+    first integer NOT NULL,  -- the number with which its segment begins
     deleted boolean NOT NULL,
+    attempt uuid UNIQUE,  -- that made it
     UNIQUE (owner, name)
 ) WITH (fillfactor = 80);  -- the head changes in place
 
--- The commits of the branch, in order from 0. `blob` is the descriptor, if the tree has that file alone: then nothing else is
--- kept of the tree. `rest` is the content of the commit after the lines of its tree and its parent. If the author is the
--- committer, one identity stands for both lines; otherwise it begins with the line break before the next line.
-CREATE TABLE IF NOT EXISTS dataset_revision (
-    dataset bigint NOT NULL,
-    n integer NOT NULL,
-    id bytea NOT NULL,
-    tree bytea NOT NULL,
-    blob bytea,
-    rest bytea NOT NULL,
-    PRIMARY KEY (dataset, n),
-    UNIQUE (dataset, id)
-);
-
--- All other objects, but the trees that `dataset_revision` stands for. `data` is the content; if `packed`, it is compressed with zstd, and if there is a `base`, with the
--- content of that object as dictionary. A base has no base itself.
+-- All objects but those that `dataset_segment` has or stands for. `data` is the content; if `packed`, it is compressed with
+-- zstd, and if there is a `base`, with the content of that object as dictionary. A base has no base itself.
 CREATE TABLE IF NOT EXISTS dataset_object (
     dataset bigint NOT NULL,
     id bytea NOT NULL,
@@ -48,7 +36,6 @@ CREATE TABLE IF NOT EXISTS dataset_object (
     PRIMARY KEY (dataset, id)
 );
 ALTER TABLE dataset_object ALTER COLUMN data SET STORAGE EXTERNAL;
-ALTER TABLE dataset_revision ALTER COLUMN rest SET STORAGE EXTERNAL;
 
 -- `target` is what the reference holds, `revision` the commit that it leads to, if it leads to one.
 CREATE TABLE IF NOT EXISTS dataset_tag (
@@ -68,8 +55,9 @@ CREATE TABLE IF NOT EXISTS dataset_forward (
 );
 CREATE INDEX IF NOT EXISTS dataset_forward_of_dataset ON dataset_forward (dataset);
 
--- The change feed, and the past of tags. All transactions before the oldest one that runs are over: up to there nothing is
--- missing. An attempt that is recorded was made, or is refused for ever ('settle', with an empty owner).
+-- What happened beside revisions, whose segments say that: the past of tags, and a part of the change feed. All
+-- transactions before the oldest one that runs are over: up to there nothing is missing. An attempt that is recorded was
+-- made, or is refused for ever ('settle', with an empty owner).
 CREATE TABLE IF NOT EXISTS dataset_change (
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     pos bigint GENERATED ALWAYS AS IDENTITY,
@@ -84,6 +72,47 @@ CREATE TABLE IF NOT EXISTS dataset_change (
     recorded timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (xid, pos)
 );
+
+-- The commits of the branch, in order from 0, several in a row. A write adds its commit to the newest segment while that is
+-- small, and otherwise begins another one. What the segment holds already stays. `xid` and `pos` are the place of its last
+-- write in the change feed.
+-- `contents` has the tree of each commit; where trees have the descriptor `alone`, it has that instead, and nothing else is
+-- kept of the tree. Descriptors that are compressed with the `base` of the segment as dictionary are in `deltas`; the others,
+-- NULL there, in `dataset_object`, or in an earlier segment. `rests` has the content of commits after the lines of tree and
+-- parent; if the author is the committer, one identity stands for both lines, and otherwise it begins with the line break
+-- before the next line. \x01 stands for `who`, \x00 for nothing. `deltas` and `attempts` are NULL while they have none.
+CREATE TABLE IF NOT EXISTS dataset_segment (
+    dataset bigint NOT NULL,
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    pos bigint NOT NULL DEFAULT nextval('dataset_change_pos_seq'),
+    first integer NOT NULL,
+    alone boolean NOT NULL,
+    "session_user" text COLLATE "C" NOT NULL DEFAULT session_user,
+    parent bytea,  -- of the first commit
+    base bytea,
+    who bytea NOT NULL,
+    commits bytea NOT NULL,  -- ids of 20 bytes each
+    contents bytea NOT NULL,  -- the same
+    rests bytea[] NOT NULL,
+    deltas bytea[],
+    attempts uuid[],
+    recorded timestamptz[] NOT NULL,
+    PRIMARY KEY (dataset, first)
+);
+CREATE INDEX IF NOT EXISTS dataset_segment_feed ON dataset_segment (xid, pos);
+ALTER TABLE dataset_segment ALTER COLUMN rests SET STORAGE EXTERNAL, ALTER COLUMN deltas SET STORAGE EXTERNAL;
+
+-- The commits of segments, one in a row.
+CREATE OR REPLACE VIEW dataset_revision AS
+SELECT s.dataset, s.first, s.commits, s.contents, s.first + u.at::integer - 1 AS n,
+    substring(s.commits FROM 20 * u.at::integer - 19 FOR 20) AS id,
+    CASE WHEN u.at = 1 THEN s.parent ELSE substring(s.commits FROM 20 * u.at::integer - 39 FOR 20) END AS parent,
+    CASE WHEN NOT s.alone THEN substring(s.contents FROM 20 * u.at::integer - 19 FOR 20) END AS tree,
+    CASE WHEN s.alone THEN substring(s.contents FROM 20 * u.at::integer - 19 FOR 20) END AS blob,
+    CASE WHEN substring(u.rest FOR 1) = '\x01' THEN s.who ELSE '' END || substring(u.rest FROM 2) AS rest,
+    CASE WHEN u.delta IS NOT NULL THEN s.base END AS base, u.delta, u.attempt, s."session_user", u.recorded
+FROM dataset_segment AS s,
+    unnest(s.rests, s.deltas, s.attempts, s.recorded) WITH ORDINALITY AS u (rest, delta, attempt, recorded, at);
 
 -- What cursors of the feed begin with (change it after a restore of an older state), and whose transactions are in the feed.
 CREATE TABLE IF NOT EXISTS dataset_feed (id text COLLATE "C" NOT NULL, system bigint NOT NULL);
@@ -113,30 +142,47 @@ BEGIN
     outcome := CASE WHEN there.pk IS NULL THEN 'missing' WHEN there.pk <> place THEN 'replaced' ELSE 'conflict' END;
 END $$;
 
--- Add revisions, the oldest first, with the objects that they need. Each follows the one before it. Without a parent, make a dataset of them.
+-- Tell whether an attempt was made. `place` is the dataset that it was to add revisions to.
+CREATE OR REPLACE FUNCTION metastore_dataset_made(this uuid, place bigint) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM dataset WHERE attempt = this)
+        OR EXISTS (SELECT FROM dataset_change WHERE attempt = this AND action <> 'settle')
+        OR EXISTS (SELECT FROM dataset_segment WHERE dataset = place AND this = ANY (attempts));
+END $$;
+
+-- Add revisions, the oldest first, with the objects that they need. Each follows the one before it. Without a parent, make a
+-- dataset of them. `starts` says with which revisions segments begin, from 1, and `segment_bases` what their deltas are
+-- kept against; a single revision becomes part of the newest segment if it can.
 CREATE OR REPLACE FUNCTION metastore_dataset_write(
     this uuid, wanted_owner text, wanted_name text, place bigint, parent bytea,
     ids bytea[], kinds text[], packs boolean[], bases bytea[], datas bytea[],
-    revisions bytea[], trees bytea[], blobs bytea[], rests bytea[],
+    revisions bytea[], trees bytea[], blobs bytea[], rests bytea[], deltas bytea[], starts integer[], segment_bases bytea[],
     OUT outcome text, OUT actual bytea, OUT here bigint
 ) LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     total integer := cardinality(revisions);
+    newest integer := starts[cardinality(starts)] - 1;
     number integer;
+    segment integer;
     -- The tree of a deletion: the file `DELETED` alone.
     gone boolean := trees[total] = '\xe1e373936dd87c8e09b394e831ec4a1f90778fa4'::bytea;
+    added_rest bytea := rests[1];
+    added_delta bytea := deltas[1];
+    added_base bytea := segment_bases[1];
+    until integer;
 BEGIN
     IF parent IS NULL THEN
-        INSERT INTO dataset AS d (owner, name, head, n, deleted)
-        VALUES (wanted_owner, wanted_name, revisions[total], total - 1, gone)
+        PERFORM pg_advisory_xact_lock(hashtextextended(this::text, 0));  -- 'settle' waits for it
+        INSERT INTO dataset AS d (owner, name, head, n, first, deleted, attempt)
+        VALUES (wanted_owner, wanted_name, revisions[total], total - 1, newest, gone, this)
         ON CONFLICT (owner, name) DO NOTHING RETURNING d.pk, 0 INTO here, number;
     ELSE
         UPDATE dataset AS d SET head = revisions[total], n = d.n + total, deleted = gone
         WHERE d.owner = wanted_owner AND d.name = wanted_name AND d.pk = place AND d.head = parent
-        RETURNING d.pk, d.n - total + 1 INTO here, number;
+        RETURNING d.pk, d.n - total + 1, d.first INTO here, number, segment;
     END IF;
     IF here IS NULL THEN
-        IF EXISTS (SELECT FROM dataset_change WHERE attempt = this AND action <> 'settle') THEN
+        IF metastore_dataset_made(this, place) THEN
             outcome := 'done';
         ELSIF parent IS NULL THEN
             outcome := 'taken';
@@ -146,19 +192,59 @@ BEGIN
         END IF;
         RETURN;
     END IF;
+    IF EXISTS (SELECT FROM dataset_change WHERE attempt = this) THEN
+        RAISE 'this change was given up' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
     IF parent IS NULL THEN
         DELETE FROM dataset_forward AS f WHERE f.owner = wanted_owner AND f.name = wanted_name;
     END IF;
-    INSERT INTO dataset_object (dataset, id, kind, packed, base, data)
-    SELECT here, o.id, o.kind, o.packed, o.base, o.data
-    FROM unnest(ids, kinds, packs, bases, datas) AS o (id, kind, packed, base, data)
-    ON CONFLICT DO NOTHING;
-    INSERT INTO dataset_revision (dataset, n, id, tree, blob, rest)
-    SELECT here, number + r.at - 1, r.id, r.tree, r.blob, r.rest
-    FROM unnest(revisions, trees, blobs, rests) WITH ORDINALITY AS r (id, tree, blob, rest, at);
-    INSERT INTO dataset_change (attempt, owner, name, action, after)
-    VALUES (this, wanted_owner, wanted_name, CASE WHEN parent IS NULL THEN 'create' ELSE 'append' END, revisions[total]);
+    IF cardinality(ids) > 0 THEN
+        INSERT INTO dataset_object (dataset, id, kind, packed, base, data)
+        SELECT here, o.id, o.kind, o.packed, o.base, o.data
+        FROM unnest(ids, kinds, packs, bases, datas) AS o (id, kind, packed, base, data)
+        ON CONFLICT DO NOTHING;
+    END IF;
     outcome := 'done';
+    IF total = 1 AND parent IS NOT NULL THEN
+        UPDATE dataset_segment AS s SET xid = DEFAULT, pos = DEFAULT, base = coalesce(s.base, added_base),
+            commits = s.commits || revisions[1], contents = s.contents || coalesce(blobs[1], trees[1]),
+            rests = array_append(s.rests, CASE WHEN substring(added_rest FOR length(s.who)) = s.who
+                THEN '\x01' || substring(added_rest FROM length(s.who) + 1) ELSE '\x00' || added_rest END),
+            deltas = CASE WHEN s.deltas IS NOT NULL OR added_delta IS NOT NULL THEN array_append(
+                coalesce(s.deltas, array_fill(NULL::bytea, ARRAY[cardinality(s.rests)])), added_delta) END,
+            attempts = array_append(coalesce(s.attempts, array_fill(NULL::uuid, ARRAY[cardinality(s.rests)])), this),
+            recorded = array_append(s.recorded, clock_timestamp())
+        WHERE s.dataset = here AND s.first = segment AND s.alone = (blobs[1] IS NOT NULL)
+            AND (added_base IS NULL OR s.base IS NULL OR s.base = added_base) AND s."session_user" = session_user
+            AND pg_column_size(s) + length(added_rest) + coalesce(length(added_delta), 0) < 1900;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
+    FOR part IN 1 .. cardinality(starts) LOOP
+        segment := starts[part];
+        until := coalesce(starts[part + 1] - 1, total);
+        INSERT INTO dataset_segment AS s (dataset, first, alone, parent, base, who, commits, contents, rests, deltas, attempts,
+            recorded)
+        SELECT here, number + segment - 1, blobs[segment] IS NOT NULL,
+            CASE WHEN segment = 1 THEN metastore_dataset_write.parent ELSE revisions[segment - 1] END, segment_bases[part], w.who,
+            string_agg(r.id, '' ORDER BY r.at), string_agg(coalesce(r.blob, r.tree), '' ORDER BY r.at),
+            array_agg(CASE WHEN substring(r.rest FOR length(w.who)) = w.who
+                THEN '\x01' || substring(r.rest FROM length(w.who) + 1) ELSE '\x00' || r.rest END ORDER BY r.at),
+            CASE WHEN count(r.delta) > 0 THEN array_agg(r.delta ORDER BY r.at) END,
+            CASE WHEN until = total AND metastore_dataset_write.parent IS NOT NULL
+                THEN array_agg(CASE WHEN segment + r.at - 1 = total THEN this END ORDER BY r.at) END,
+            array_agg(clock_timestamp() ORDER BY r.at)
+        FROM unnest(revisions[segment:until], trees[segment:until], blobs[segment:until],
+                metastore_dataset_write.rests[segment:until], metastore_dataset_write.deltas[segment:until])
+                WITH ORDINALITY AS r (id, tree, blob, rest, delta, at),
+            substring(metastore_dataset_write.rests[segment]
+                FOR position('> '::bytea IN metastore_dataset_write.rests[segment]) + 1) AS w (who)
+        GROUP BY w.who;
+    END LOOP;
+    IF parent IS NOT NULL THEN
+        UPDATE dataset AS d SET first = number + newest WHERE d.pk = here;
+    END IF;
 END $$;
 
 -- Make a tag (no old name), replace one, or remove it (no new name).
@@ -196,7 +282,7 @@ BEGIN
         END IF;
     END IF;
     IF outcome <> 'done' THEN
-        IF EXISTS (SELECT FROM dataset_change WHERE attempt = this AND action <> 'settle') THEN
+        IF metastore_dataset_made(this, NULL) THEN
             outcome := 'done';
         END IF;
         RETURN;
@@ -227,7 +313,7 @@ BEGIN
         FROM metastore_dataset_differs(wanted_owner, wanted_name, place) AS d;
     END IF;
     IF outcome <> 'done' THEN
-        IF EXISTS (SELECT FROM dataset_change WHERE attempt = this AND action <> 'settle') THEN
+        IF metastore_dataset_made(this, NULL) THEN
             outcome := 'done';
         END IF;
         RETURN;
@@ -243,19 +329,25 @@ END $$;
 CREATE OR REPLACE FUNCTION metastore_dataset_purge(
     this uuid, wanted_owner text, wanted_name text, place bigint, parent bytea, OUT outcome text, OUT actual bytea
 ) LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    creation uuid;
 BEGIN
     DELETE FROM dataset AS d
-    WHERE d.owner = wanted_owner AND d.name = wanted_name AND d.pk = place AND d.head = parent;
+    WHERE d.owner = wanted_owner AND d.name = wanted_name AND d.pk = place AND d.head = parent RETURNING d.attempt INTO creation;
     IF NOT FOUND THEN
         SELECT d.outcome, d.actual INTO outcome, actual
         FROM metastore_dataset_differs(wanted_owner, wanted_name, place) AS d;
-        IF EXISTS (SELECT FROM dataset_change WHERE attempt = this AND action <> 'settle') THEN
+        IF metastore_dataset_made(this, NULL) THEN
             outcome := 'done';
         END IF;
         RETURN;
     END IF;
     PERFORM set_config('metastore.purging', place::text, true);
-    DELETE FROM dataset_revision WHERE dataset = place;
+    INSERT INTO dataset_change (attempt, owner, name, action, after, "session_user", recorded)
+    SELECT CASE WHEN r.n = 0 THEN creation ELSE r.attempt END, wanted_owner, wanted_name,
+        CASE WHEN r.n = 0 THEN 'create' ELSE 'append' END, r.id, r."session_user", r.recorded
+    FROM dataset_revision AS r WHERE r.dataset = place AND (r.n = 0 OR r.attempt IS NOT NULL) ORDER BY r.n;
+    DELETE FROM dataset_segment WHERE dataset = place;
     DELETE FROM dataset_object WHERE dataset = place;
     DELETE FROM dataset_tag WHERE dataset = place;
     DELETE FROM dataset_forward WHERE dataset = place;
@@ -266,15 +358,21 @@ BEGIN
 END $$;
 
 -- Tell whether an attempt was made; from now on it can no longer be. It waits for a transaction that is about to make it.
--- Each call writes: its COMMIT waits for the replicas that the attempt's has to wait for.
-CREATE OR REPLACE FUNCTION metastore_dataset_settle(this uuid) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+-- `place` is the dataset that it was to add revisions to, if it was. Each call writes: its COMMIT waits for the replicas that
+-- the attempt's has to wait for.
+CREATE OR REPLACE FUNCTION metastore_dataset_settle(this uuid, place bigint DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    INSERT INTO dataset_change (attempt, owner, name, action) VALUES (this, '', '', 'settle') ON CONFLICT DO NOTHING;
-    IF FOUND THEN
-        RETURN false;
+    PERFORM pg_advisory_xact_lock(hashtextextended(this::text, 0));
+    PERFORM FROM dataset WHERE pk = place FOR NO KEY UPDATE;
+    IF NOT metastore_dataset_made(this, place) THEN
+        INSERT INTO dataset_change (attempt, owner, name, action) VALUES (this, '', '', 'settle') ON CONFLICT DO NOTHING;
+        IF FOUND THEN
+            RETURN false;
+        END IF;
     END IF;
     INSERT INTO dataset_change (owner, name, action) VALUES ('', '', 'settle');
-    RETURN (SELECT action <> 'settle' FROM dataset_change WHERE attempt = this);
+    RETURN metastore_dataset_made(this, place);
 END $$;
 
 -- Let all that happened come before what another server is going to write, where the database was restored. Its transactions
@@ -287,6 +385,7 @@ BEGIN
     IF FOUND THEN
         PERFORM set_config('metastore.renumbering', 'true', true);
         UPDATE dataset_change SET xid = '1';
+        UPDATE dataset_segment SET xid = '1';
         PERFORM set_config('metastore.renumbering', '', true);
         UPDATE dataset_feed SET system = here;
     END IF;
@@ -295,7 +394,7 @@ END $$;
 -- What was written stays. A purge says which dataset it removes.
 CREATE OR REPLACE FUNCTION metastore_dataset_stays() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' AND TG_TABLE_NAME = 'dataset_change' AND current_setting('metastore.renumbering', true) = 'true' THEN
+    IF TG_OP = 'UPDATE' AND TG_TABLE_NAME IN ('dataset_change', 'dataset_segment') AND current_setting('metastore.renumbering', true) = 'true' THEN
         NEW.xid := '1';
         IF to_jsonb(NEW) = to_jsonb(OLD) || '{"xid": "1"}' THEN
             RETURN NEW;
@@ -310,24 +409,42 @@ BEGIN
         USING ERRCODE = 'insufficient_privilege';
 END $$;
 
+-- A segment only grows.
+CREATE OR REPLACE TRIGGER metastore_grows BEFORE UPDATE ON dataset_segment FOR EACH ROW WHEN (
+    (NEW.dataset, NEW.first, NEW.alone, NEW."session_user", NEW.parent, NEW.who)
+        IS DISTINCT FROM (OLD.dataset, OLD.first, OLD.alone, OLD."session_user", OLD.parent, OLD.who)
+    OR NEW.base IS DISTINCT FROM coalesce(OLD.base, NEW.base) OR (NEW.xid, NEW.pos) <= (OLD.xid, OLD.pos)
+    OR length(NEW.commits) < length(OLD.commits) + 20 OR substring(NEW.commits FOR length(OLD.commits)) <> OLD.commits
+    OR substring(NEW.contents FOR length(OLD.contents)) <> OLD.contents
+    OR NEW.rests[:cardinality(OLD.rests)] <> OLD.rests
+    OR NEW.deltas[:cardinality(OLD.rests)] IS DISTINCT FROM coalesce(OLD.deltas,
+        CASE WHEN NEW.deltas IS NOT NULL THEN array_fill(NULL::bytea, ARRAY[cardinality(OLD.rests)]) END)
+    OR NEW.attempts[:cardinality(OLD.rests)] IS DISTINCT FROM coalesce(OLD.attempts,
+        CASE WHEN NEW.attempts IS NOT NULL THEN array_fill(NULL::uuid, ARRAY[cardinality(OLD.rests)]) END)
+    OR NEW.recorded[:cardinality(OLD.recorded)] <> OLD.recorded
+) EXECUTE FUNCTION metastore_dataset_stays();
+ALTER TABLE dataset_segment ENABLE ALWAYS TRIGGER metastore_grows;
+
 DO $$
 DECLARE
     held regclass;
     function record;
 BEGIN
-    FOREACH held IN ARRAY ARRAY['dataset', 'dataset_revision', 'dataset_object', 'dataset_tag', 'dataset_forward',
+    FOREACH held IN ARRAY ARRAY['dataset', 'dataset_segment', 'dataset_object', 'dataset_tag', 'dataset_forward',
         'dataset_change']::regclass[]
     LOOP
         EXECUTE format('CREATE OR REPLACE TRIGGER metastore_truncate BEFORE TRUNCATE ON %s
             FOR EACH STATEMENT EXECUTE FUNCTION metastore_dataset_stays()', held);
         EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER metastore_truncate', held);
-        IF held::text ~ 'dataset_(revision|object|change)$' THEN
-            EXECUTE format('CREATE OR REPLACE TRIGGER metastore_stays BEFORE UPDATE OR DELETE ON %s
-                FOR EACH ROW EXECUTE FUNCTION metastore_dataset_stays()', held);
+        IF held::text ~ 'dataset_(segment|object|change)$' THEN
+            EXECUTE format('CREATE OR REPLACE TRIGGER metastore_stays BEFORE %s DELETE ON %s
+                FOR EACH ROW EXECUTE FUNCTION metastore_dataset_stays()',
+                CASE WHEN held::text ~ 'segment' THEN '' ELSE 'UPDATE OR' END, held);
             EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER metastore_stays', held);
         END IF;
         EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', held);
     END LOOP;
+    REVOKE ALL ON dataset_revision FROM PUBLIC;
     FOR function IN
         SELECT oid::regprocedure AS signature, prosecdef FROM pg_proc
         WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'metastore\_dataset\_%'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from struct import Struct
 
 import psycopg
@@ -50,6 +50,13 @@ class BooleanArray(ByteArray):
     __slots__ = ()
 
 
+class IntegerArray(ByteArray):
+    """An array of integers of four bytes each, as `struct` packs them."""
+
+    item_type, array_type = 23, 1007
+    __slots__ = ()
+
+
 class _Dumper(Dumper):
     format = Format.BINARY
 
@@ -57,27 +64,28 @@ class _Dumper(Dumper):
         return obj.raw
 
 
-for _kind in (ByteArray, TextArray, BooleanArray):
+for _kind in (ByteArray, TextArray, BooleanArray, IntegerArray):
     psycopg.adapters.register_dumper(_kind, type(f"_{_kind.__name__}Dumper", (_Dumper,), {"oid": _kind.array_type}))
 
 
 Arrays = dict[str, ByteArray]
 
 
-def arrays(rows: Iterator[Row]) -> Iterator[Arrays]:
-    """Yield objects as arrays for a function of the database, of some megabytes at once; at least once."""
+def chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Yield objects, some megabytes at once; at least once."""
     chunk: list[Row] = []
     size = 0
     for row in rows:
         if chunk and size + len(row.data) > _MOST_BYTES:
-            yield _arrays(chunk)
+            yield chunk
             chunk, size = [], 0
         chunk.append(row)
         size += len(row.data) + 100
-    yield _arrays(chunk)
+    yield chunk
 
 
-def _arrays(rows: Sequence[Row]) -> Arrays:
+def arrays(rows: Collection[Row]) -> Arrays:
+    """Return objects as arrays for a function of the database."""
     ids, kinds, packs, bases, datas = zip(*rows, strict=True) if rows else [()] * 5
     return {
         "ids": ByteArray(ids),

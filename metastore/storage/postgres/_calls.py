@@ -71,8 +71,10 @@ class Calls:
 
     def was_made(self, attempt: str) -> bool:
         """Tell whether a write was made; from now on it is not made any more."""
+        identity, _, place = attempt.partition("@")
+        values = identity, int(place) if place else None
         with database_errors():
-            rows = self._database.surely(lambda connection: connection.rows(_queries.SETTLE, (attempt,)))
+            rows = self._database.surely(lambda connection: connection.rows(_queries.SETTLE, values))
         made: bool = rows[0][0]
         return made
 
@@ -144,13 +146,13 @@ class Calls:
             with database_errors():
                 return self._database.surely(work)
         except OutcomeUnknown as error:
-            error.attempt = str(values["attempt"])
+            error.attempt = _named(values)
             raise
         except MetastoreError as error:
             if not lost:
                 raise
             problem = f"the connection was lost during the change, and then: {error}"
-            raise OutcomeUnknown(problem, attempt=str(values["attempt"])) from error
+            raise OutcomeUnknown(problem, attempt=_named(values)) from error
 
     def _attempt(
         self,
@@ -176,6 +178,12 @@ def attempt_id() -> uuid.UUID:
     """Return a new id. It begins with the time (version 7), so that an index grows at its end, where its pages fill."""
     begin, chance = time.time_ns() // 1_000_000 << 80, int.from_bytes(os.urandom(10))
     return uuid.UUID(int=begin | 7 << 76 | (chance >> 64 & 0xFFF) << 64 | 2 << 62 | chance & 2**62 - 1)
+
+
+def _named(values: Values) -> str:
+    """Return the id of an attempt, with the key of the dataset where it has one: that is where it is looked for."""
+    place = values["place"]
+    return f"{values['attempt']}@{place}" if place is not None else str(values["attempt"])
 
 
 def _outcome(connection: Connection, query: str, values: Values) -> tuple[str, bytes | None]:

@@ -31,7 +31,7 @@ def _pages(calls: Calls, feed: str, place: tuple[int, int]) -> Iterator[tuple[st
     """
     known, is_known = place, True
     while True:
-        rows = calls.rows(_queries.TOUCHED, (str(place[0]), place[1], _PAGE))
+        rows = calls.rows(_queries.TOUCHED, {"xid": str(place[0]), "pos": place[1], "limit": _PAGE})
         last = {(owner, name): number for number, (_, _, owner, name, _) in enumerate(rows)}
         for number, (xid, pos, owner, name, is_over) in enumerate(rows):
             place = int(xid), pos

@@ -14,7 +14,7 @@ import zstandard
 
 from metastore.descriptor.document import DESCRIPTOR
 from metastore.errors import StorageCorrupt
-from metastore.git.objects import BLOB, COMMIT, FILE, TAG, TREE, GitObject, first_parent, links, parse_tree
+from metastore.git.objects import BLOB, COMMIT, FILE, TAG, TREE, GitObject, first_parent, links, object_id, parse_tree
 
 _LEVEL = 3
 #: Objects below this size are kept as they are, in bytes. SQL looks into trees that are.
@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 
 class RevisionRow(NamedTuple):
-    """A commit of the branch as it is kept; see the table `dataset_revision`."""
+    """A commit of the branch as it is kept; see the table `dataset_segment`."""
 
     id: bytes
     tree: bytes
@@ -93,6 +93,11 @@ def only_descriptor(tree: bytes) -> bytes | None:
 def tree_of(descriptor: bytes) -> bytes:
     """Return the content of the tree that holds a descriptor alone, given the descriptor's id."""
     return _ONLY + descriptor
+
+
+def tree_id(descriptor: bytes) -> str:
+    """Return the id of that tree."""
+    return object_id(TREE, tree_of(descriptor))
 
 
 class Packer:

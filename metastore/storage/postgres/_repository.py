@@ -22,7 +22,7 @@ from metastore.git.repository import Repository, parsed_commit
 from metastore.parse import looks_like_revision
 from metastore.storage.port import Storage
 from metastore.storage.postgres import _queries
-from metastore.storage.postgres._arrays import arrays
+from metastore.storage.postgres._arrays import arrays, chunks
 from metastore.storage.postgres._calls import Calls
 from metastore.storage.postgres._packing import (
     Keyframe,
@@ -31,6 +31,7 @@ from metastore.storage.postgres._packing import (
     commit_content,
     only_descriptor,
     size_of,
+    tree_id,
     tree_of,
     unpack,
 )
@@ -95,7 +96,7 @@ class PostgresRepository(Repository):
         values = {"place": self.place, "id": raw, "limit": _COMMITS}
         fault: StorageCorrupt | None = None
         for identity, *columns, parent, tree, blob in self._calls.lasting_rows(_queries.GET, values):
-            if tree is not None:
+            if tree is not None or blob is not None:
                 self.take_revision(identity, parent, tree, blob, columns[2])
                 continue
             try:
@@ -103,21 +104,36 @@ class PostgresRepository(Repository):
             except StorageCorrupt as error:  # whoever may write can add a row, but not change what revisions stand for
                 fault = error
         if object_id not in self._near:
-            for (blob,) in self._calls.lasting_rows(_queries.ONLY_DESCRIPTOR, values):
-                self.take(raw, (TREE, False, tree_of(blob), None, None, None))
+            self._take_tree(object_id)
         if fault and object_id not in self._near:
             raise fault
         return self._near[object_id]
 
+    def _take_tree(self, identity: str) -> None:
+        """Keep a tree without a row, if the dataset has it."""
+
+        def found(rows: Sequence[Any]) -> list[bytes]:
+            blobs = (contents[at : at + 20] for (contents,) in rows for at in range(0, len(contents), 20))
+            return [blob for blob in blobs if tree_id(blob) == identity]
+
+        rows = self._calls.lasting_rows(_queries.ALONE, {"place": self.place}, found)
+        for blob in found(rows)[:1]:
+            self._near[identity] = GitObject(TREE, tree_of(blob))
+
     def size(self, object_id: str) -> int | None:
         if (found := self._near.get(object_id) or self.cache.get(object_id)) is not None:
             return len(found.content)
-        rows = self._calls.lasting_rows(_queries.SIZE, (self.place, bytes.fromhex(object_id)))
+        rows = self._calls.lasting_rows(_queries.SIZE, self._asked(object_id))
         return size_of(*rows[0]) if rows else None
 
-    def take_revision(self, raw: bytes, parent: bytes | None, tree: bytes, blob: bytes | None, rest: bytes) -> None:
+    def take_revision(
+        self, raw: bytes, parent: bytes | None, tree: bytes | None, blob: bytes | None, rest: bytes
+    ) -> None:
         """Keep a commit of the branch that came with an answer. Raises StorageCorrupt: It is not that of this id."""
         identity = raw.hex()
+        if blob is not None:
+            tree = bytes.fromhex(tree_id(blob))
+        assert tree is not None
         self._near[identity] = self.cache.get(identity) or self._unpacked(
             identity, COMMIT, False, commit_content(RevisionRow(raw, tree, blob, rest), parent)
         )
@@ -179,6 +195,9 @@ class PostgresRepository(Repository):
         self.cache.put(identity, found, len(found.content) + 300)
         return found
 
+    def _asked(self, identity: str) -> dict[str, Any]:
+        return {"place": self.place, "id": bytes.fromhex(identity)}
+
     def keyframe(self, identity: str) -> Keyframe | None:
         """Return what a new version of an object is kept against, or None if there is no such object."""
         known: tuple[str, int] | None = self.cache.get(("keyframe", self.place, identity))
@@ -209,8 +228,8 @@ class PostgresRepository(Repository):
         # Each by itself: a revision that brings the same object at this moment may keep it against another one. Then
         # nothing may be kept against it.
         rows = (row for identity in objects for row in Packer().rows({identity: objects[identity]}))
-        for values in arrays(rows):
-            self._calls.rows(_queries.PUT, {"place": self.place, **values})
+        for chunk in chunks(rows):
+            self._calls.rows(_queries.PUT, {"place": self.place, **arrays(chunk)})
 
     def written(self, objects: Mapping[str, GitObject], keyframes: Mapping[str, tuple[str, int]]) -> None:
         """Cache objects that were written, and what they are kept against, for the next write."""
@@ -220,10 +239,10 @@ class PostgresRepository(Repository):
             self.cache.put(("keyframe", self.place, identity), keyframe, 300)
 
     def has_blob(self, blob: BlobId) -> bool:
-        return bool(self._calls.lasting_rows(_queries.IS_BLOB, (self.place, bytes.fromhex(blob))))
+        return bool(self._calls.lasting_rows(_queries.IS_BLOB, self._asked(blob)))
 
     def leads_to(self, revision_id: str) -> bool:
-        return bool(self._calls.lasting_rows(_queries.ON_BRANCH, (self.place, bytes.fromhex(revision_id))))
+        return bool(self._calls.lasting_rows(_queries.ON_BRANCH, self._asked(revision_id)))
 
     def starting_with(self, digits: str) -> set[str]:
         ends = [bytes.fromhex(digits.ljust(40, filler)) for filler in "0f"]

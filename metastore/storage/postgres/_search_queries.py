@@ -28,7 +28,7 @@ _HEAD = "(SELECT d.head FROM dataset AS d WHERE d.pk = metastore_dataset_sought(
 #: The revision that was the newest one at a moment.
 _THEN = """LEFT JOIN LATERAL (SELECT r.id, metastore_dataset_time(r.rest) AS time FROM dataset_revision AS r
     WHERE r.dataset = metastore_dataset_sought(p.dataset) AND metastore_dataset_time(r.rest) <= %(at)s::bigint
-    ORDER BY r.n DESC LIMIT 1
+    ORDER BY r.first DESC, r.n DESC LIMIT 1
 ) AS r ON true"""
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
+from struct import Struct
 
 from metastore.errors import InvalidInput, StorageCorrupt
 from metastore.git.objects import GitObject, first_parent
 from metastore.git.repository import Repository, parsed_commit
 from metastore.storage.postgres import _queries
-from metastore.storage.postgres._arrays import Arrays, ByteArray, arrays
+from metastore.storage.postgres._arrays import Arrays, ByteArray, IntegerArray, arrays, chunks
 from metastore.storage.postgres._calls import Values
-from metastore.storage.postgres._packing import Packer, RevisionRow, revision_row
+from metastore.storage.postgres._packing import Packer, RevisionRow, Row, revision_row
 from metastore.storage.postgres._repository import PostgresRepository
 from metastore.storage.postgres._texts import texts_of_write
 from metastore.types import DatasetId, RevisionId
+
+#: How large a segment of several new revisions may be, and what each takes there beside its text, in bytes.
+_SEGMENT, _EACH = 1600, 80
+_integer = Struct("!i").pack
 
 
 class Writing:
@@ -50,25 +55,24 @@ class Writing:
         self.packer = self._new_packer()
         chunks, texts = self._chunks(self.packer), self._texts()
         self.values: Values = {
-            **next(chunks),
+            **written_arrays(next(chunks), revisions),
             **next(texts),
             "parent": None if parent is None else bytes.fromhex(parent),
             "head": bytes.fromhex(head),
-            **revision_arrays(revisions),
         }
         self.has_all_objects = next(chunks, None) is None
         self.is_one_call = next(texts, None) is None and self.has_all_objects
 
     def rest(self) -> Iterator[tuple[str, Values]]:
         """Yield the other objects and texts as calls: the same ones each time that a write is tried."""
-        yield from ((_queries.PUT, each) for each in islice(self._chunks(self._new_packer()), 1, None))
+        yield from ((_queries.PUT, arrays(each)) for each in islice(self._chunks(self._new_packer()), 1, None))
         yield from ((_queries.INDEX, each) for each in islice(self._texts(), 1, None))
 
     def _new_packer(self) -> Packer:
         return self._repository.packer(self._parent) if self._repository and self._parent else Packer()
 
-    def _chunks(self, packer: Packer) -> Iterator[Arrays]:
-        return arrays(packer.rows(self._objects, self._stand_for))
+    def _chunks(self, packer: Packer) -> Iterator[list[Row]]:
+        return chunks(packer.rows(self._objects, self._stand_for))
 
     def _texts(self) -> Iterator[Values]:
         if self._dataset_id.is_own:  # nobody finds those
@@ -93,9 +97,41 @@ def new_commits(objects: Mapping[str, GitObject], head: RevisionId, parent: Revi
     return dict(reversed(commits.items()))
 
 
-def revision_arrays(rows: Sequence[RevisionRow]) -> Arrays:
-    """Return commits as arrays for a function of the database."""
-    return dict(zip(("revisions", "trees", "blobs", "rests"), map(ByteArray, zip(*rows, strict=True)), strict=True))
+def written_arrays(objects: Collection[Row], revisions: Sequence[RevisionRow]) -> Arrays:
+    """Return commits and the first objects of a write as arrays for a function of the database.
+
+    Descriptors that are kept against others become part of the rows of their revisions.
+    """
+    described = {row.blob for row in revisions}
+    deltas: dict[bytes | None, Row] = {row.id: row for row in objects if row.base is not None and row.id in described}
+    return {**arrays([row for row in objects if row.id not in deltas]), **_revision_arrays(revisions, deltas)}
+
+
+def _revision_arrays(rows: Sequence[RevisionRow], deltas: Mapping[bytes | None, Row]) -> Arrays:
+    columns = dict(zip(("revisions", "trees", "blobs", "rests"), map(ByteArray, zip(*rows, strict=True)), strict=True))
+    starts = list(_segments(rows, deltas))
+    added = [deltas.get(row.blob) for row in rows]
+    return {
+        **columns,
+        "deltas": ByteArray([delta.data if delta else None for delta in added]),
+        "starts": IntegerArray([_integer(start) for start, _ in starts]),
+        "segment_bases": ByteArray([base for _, base in starts]),
+    }
+
+
+def _segments(rows: Sequence[RevisionRow], deltas: Mapping[bytes | None, Row]) -> Iterator[tuple[int, bytes | None]]:
+    """Yield the number of the first revision of each segment, from 1, and the base of its deltas."""
+    start, alone, base, size = 1, rows[0].blob is not None, None, 0
+    for number, row in enumerate(rows, 1):
+        delta = deltas.get(row.blob)
+        length = _EACH + len(row.rest) + (len(delta.data) if delta else 0)
+        fits = (row.blob is not None) == alone and (delta is None or base in (None, delta.base))
+        if number > start and (not fits or size + length > _SEGMENT):
+            yield start, base
+            start, alone, base, size = number, row.blob is not None, None, 0
+        base = delta.base if delta else base
+        size += length
+    yield start, base
 
 
 def revision_rows(
