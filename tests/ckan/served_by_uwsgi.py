@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -65,7 +66,12 @@ def serve_by_uwsgi(portal: Portal) -> None:
 
 def web_workers(portal: Portal) -> list[int]:
     master = int((portal.folder / "uwsgi.pid").read_text())
-    return [each for each in children(master) if b"uWSGI worker" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    workers = []
+    for each in children(master):
+        with suppress(FileNotFoundError):  # it has just ended
+            if b"uWSGI worker" in Path(f"/proc/{each}/cmdline").read_bytes():
+                workers.append(each)
+    return workers
 
 
 def titles(store: metastore.Store, where: str) -> list[str]:
