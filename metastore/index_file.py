@@ -32,14 +32,16 @@ _UNUSABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR"
 class IndexFile:
     """An SQLite file with one connection. Safe to share between threads, and with a forked child.
 
-    A damaged file, or one of another format, is deleted and created again, empty. So is the content of a file that is
-    put in place of the open one. If the file cannot be written, the index is kept in memory.
+    A damaged file, or one of another format, is deleted and created again, empty. If the file cannot be written, the
+    index is kept in memory.
 
     Args:
         path: The file, created if needed; None to keep the index in memory.
         schema: The statements that make the tables.
         format_number: A number that changes with the schema. It is the file's `user_version`.
         opened: Called with each new connection, before its first query.
+        empty_replaced: Whether a file that somebody puts in place of the open one is emptied. Other processes then find
+            its tables empty between two questions.
 
     Attributes:
         openings: How often the file was opened. What was read from it before may be gone: it may have been damaged.
@@ -51,11 +53,14 @@ class IndexFile:
         schema: str,
         format_number: int,
         opened: Callable[[sqlite3.Connection], None] = lambda database: None,
+        *,
+        empty_replaced: bool = False,
     ) -> None:
         self.path = path
         self._schema = schema
         self._format = format_number
         self._opened = opened
+        self._empty_replaced = empty_replaced
         self.openings = 0
         self._identity: tuple[int, int] | None = None
         self._mutex = ForkSafeLock()
@@ -107,10 +112,11 @@ class IndexFile:
     def _open(self) -> sqlite3.Connection:
         """Return the connection, which is opened if needed.
 
-        If somebody has put another file in place of ours, its tables are emptied: SQLite uses the journal beside a
-        file for whatever has its name, and the store may have changed since the other file was right.
+        A file that somebody put in place of ours is emptied because SQLite uses the journal beside a file for whatever
+        has its name, and because the store may have changed since the other file was right.
         """
-        is_replaced = self._identity is not None and _identity(self.path) not in (None, self._identity)
+        was_open = self._identity is not None
+        is_replaced = self._empty_replaced and was_open and _identity(self.path) not in (None, self._identity)
         if is_replaced:
             self.close()
         if self._connection is None:

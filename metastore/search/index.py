@@ -65,7 +65,7 @@ class SearchIndex:
     def __init__(self, path: str | None, source: Source, clock: Callable[[], float] = time.monotonic) -> None:
         self._source = source
         self._clock = clock
-        self._file = IndexFile(path, SCHEMA, FORMAT, add_functions)
+        self._file = IndexFile(path, SCHEMA, FORMAT, add_functions, empty_replaced=True)
         self._followed: float | None = None
         self._openings = 0  # the opening of the file in which the index last followed the feed
         self._expired = 0

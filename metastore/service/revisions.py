@@ -14,7 +14,7 @@ from werkzeug.exceptions import TooManyRequests
 from metastore.auth.access import require
 from metastore.errors import InvalidInput, TooLarge
 from metastore.history.parts import RevisionFilter, parse_part
-from metastore.parse import parse_dataset_id
+from metastore.parse import make_time, parse_dataset_id
 from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import (
@@ -198,7 +198,8 @@ def _written(subject: DatasetId, tag: Tag, status: int = 200) -> Response:
 @revisions.get("/journal")
 def journal() -> Response:
     """List moves, purges and changes of tags, newest first, in pages. A page to which few lines belong ends early."""
-    query, since = request.args, requests.time("since")
+    query, at = request.args, requests.time("since")
+    since = at and make_time(at)
     subject = parse_dataset_id(query["dataset"]) if "dataset" in query else None
     if subject is not None:
         require_read(subject)

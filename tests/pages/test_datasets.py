@@ -97,7 +97,7 @@ def test_a_dataset_is_made_moved_deleted_and_brought_back(person: Person, site: 
     page.get_by_role("button", name="Move").click()
     page.wait_for_url("**/datasets/physics/bicycles")
     page.goto(f"{site.url}/datasets/physics/bikes")
-    assert page.url.endswith("/datasets/physics/bicycles")
+    assert page.url.endswith("/datasets/physics/bicycles?moved_from=physics/bikes")
     page.get_by_role("link", name="Delete").click()
     page.get_by_label("Why?").fill("A test")
     page.get_by_role("button", name="Delete").click()

@@ -110,7 +110,8 @@ def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
 def _lost_notes(layout: Layout, notes: Notes) -> Iterator[Damage]:
     """Find former ids of datasets at which there is nothing, so that they lead nowhere."""
     for dataset_id in layout.ids("", None):
-        for former in layout.former_ids(dataset_id):
+        # What is no folder is named among the datasets.
+        for former in layout.former_ids(dataset_id) if os.path.isdir(layout.path(dataset_id)) else ():
             path, note = layout.path(former), notes.path(former)
             # Looked at twice, since a dataset that is created there meanwhile removes the note.
             if not (os.path.isdir(path) or os.path.lexists(note) or os.path.isdir(path)):
