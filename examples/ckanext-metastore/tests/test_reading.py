@@ -240,8 +240,23 @@ def test_wrong_input_is_said_to_be_wrong(twice: Package) -> None:
     for wrong in ({"fields": "perhaps"}, {"summary": "perhaps"}, {"revision": 5}):
         with pytest.raises(tk.ValidationError):
             act("dataset_revision_list", id=twice["id"], **wrong)
-    with pytest.raises(tk.ValidationError):
-        act("resource_show", id="x", revision="HEAD", package_id=5)
+
+
+@pytest.mark.parametrize("wrong", ["a\0b", "\ud800", 5, ["a"]])
+def test_an_id_that_postgresql_cannot_be_asked_for_is_an_error_of_that_field(twice: Package, wrong: Any) -> None:
+    """CKAN's own `package_show` answers 500."""
+    for field, action, said in [
+        ("id", "dataset_revision_list", {"id": wrong}),
+        ("id", "dataset_tag_create", {"id": wrong, "tag": "v2"}),
+        ("id", "package_show", {"id": wrong, "revision": "v1"}),
+        ("name_or_id", "package_show", {"name_or_id": wrong, "revision": "v1"}),
+        ("id", "resource_show", {"id": wrong, "revision": "v1"}),
+        ("id", "resource_show", {"package_id": twice["id"], "revision": "v1"}),
+        ("package_id", "resource_show", {"id": twice["gone"], "revision": "v1", "package_id": wrong}),
+    ]:
+        with pytest.raises(tk.ValidationError) as refused:
+            act(action, "ann", **said)
+        assert field in refused.value.error_dict
 
 
 def test_a_dataset_without_a_record_has_no_versions(physics: Package) -> None:

@@ -12,7 +12,7 @@ from ckan.logic import auth_audit_exempt
 from ckanext.metastore import tagging, undoing
 from ckanext.metastore.chained import CHAINED
 from ckanext.metastore.differences import compared
-from ckanext.metastore.reading import allowed, answer, fresh, seen_now, versions_of
+from ckanext.metastore.reading import allowed, answer, fresh, seen_now, text, versions_of
 from ckanext.metastore.record import package_of
 from ckanext.metastore.restoring import gone_files
 from ckanext.metastore.searching import dataset_version_search
@@ -137,6 +137,7 @@ def package_show(original: Action, context: Any, data_dict: dict[str, Any]) -> d
     """Return a dataset. With `revision` (the id or a tag of a version), return it as it was then."""
     if not data_dict.get("revision"):
         return original(context, data_dict)
+    text(data_dict, "id" if data_dict.get("id") else "name_or_id")
     now = original(context, {name: value for name, value in data_dict.items() if name != "revision"})
     return tk.get_action("dataset_revision_show")(fresh(context), {"id": now["id"], "revision": data_dict["revision"]})[
         "package"
@@ -153,12 +154,12 @@ def resource_show(original: Action, context: Any, data_dict: dict[str, Any]) -> 
     """
     if not data_dict.get("revision"):
         return original(context, data_dict)
-    package_id = data_dict.get("package_id") or original(context, {"id": data_dict["id"]})["package_id"]
-    if not isinstance(package_id, str):
-        raise tk.ValidationError({"package_id": ["must be text"]})
+    resource_id = text(data_dict, "id")
+    called = data_dict if data_dict.get("package_id") else original(context, {"id": resource_id})
+    package_id = text(called, "package_id")
     package = tk.get_action("package_show")(fresh(context), {"id": package_id, "revision": data_dict["revision"]})
     for resource in package["resources"]:
-        if resource.get("id") == data_dict["id"]:
+        if resource.get("id") == resource_id:
             return {**resource, "package_id": package["id"]}
     raise tk.ObjectNotFound("The version has no such resource")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -17,6 +18,9 @@ from ckanext.metastore.versions import Versions
 
 T = TypeVar("T")
 
+#: What PostgreSQL can be asked for. For anything else CKAN's own actions break.
+_TEXT = re.compile(r"[^\0\ud800-\udfff]*")
+
 
 @contextmanager
 def allowed(action: str, context: Any, data_dict: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -30,11 +34,19 @@ def allowed(action: str, context: Any, data_dict: dict[str, Any]) -> Iterator[di
         context: Its context.
         data_dict: What it is called with.
     """
-    package = model.Package.get(tk.get_or_bust(data_dict, "id"))
+    package = model.Package.get(text(data_dict, "id"))
     called = {**data_dict, "id": package.id} if package else data_dict
     tk.check_access(action, context, called)
     with speaking_ckan():
         yield called
+
+
+def text(data_dict: dict[str, Any], name: str) -> str:
+    """Return an id or a name from a call, or refuse the call."""
+    value = tk.get_or_bust(data_dict, name)
+    if not isinstance(value, str) or not _TEXT.fullmatch(value):
+        raise tk.ValidationError({name: ["must be text, without NUL and halves of surrogate pairs"]})
+    return value
 
 
 def seen_now(context: Any, data_dict: dict[str, Any]) -> tuple[Versions, dict[str, Any]]:
