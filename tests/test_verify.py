@@ -369,6 +369,14 @@ def journal_line(path: Path, content: bytes, name: bytes = b"entry.json") -> Non
     point(journal, commit(journal, tree(journal, (b"100644", name, put(journal, "blob", content)))))
 
 
+def no_line(path: Path) -> None:
+    """Remove the file of the journal's newest line, and write a good line after that."""
+    journal = path.parent.parent / "_metastore/journal.git"
+    good = tree_of(journal)
+    point(journal, commit(journal, tree(journal)))
+    point(journal, commit(journal, good))
+
+
 def moved_note(path: Path) -> None:
     note = path.parent.parent / "_metastore/notes/physics/old"
     note.parent.mkdir(parents=True, exist_ok=True)
@@ -389,6 +397,8 @@ MORE: dict[str, tuple[Callable[[Path], None], str]] = {
     "no descriptor": (replaced_tree((b"100644", b"a")), "has no datapackage.json"),
     "a line of the journal that is not JSON": (lambda path: journal_line(path, b"{"), "entry.json of revision"),
     "a line of the journal without a dataset": (lambda path: journal_line(path, b"{}"), "lacks a part"),
+    "a line of the journal that is another file": (lambda path: journal_line(path, b"{}", b"other"), "no entry.json"),
+    "a line of the journal without files": (no_line, "no entry.json"),
     "a note that cannot be read": (moved_note, "cannot be read"),
     "a branch that is not there": (lambda path: (path / "refs/heads/main").unlink(), "the branch main is missing"),
     "a commit that is said to have no parents": (shallow, "is missing"),
@@ -523,7 +533,7 @@ def test_a_line_of_the_journal_that_is_none_hides_no_other(
         journal_line(folder / "physics/cars.git", content, name)
         assert list(store.journal()) == before
         assert re.search(r"line [0-9a-f]{40} of the journal is passed over", caplog.text)
-        assert name != b"entry.json" or "_metastore/journal" in {damage.where for damage in store.verify()}
+        assert [damage.where for damage in store.verify()] == ["_metastore/journal"]
         store.dataset_move(CARS, "physics/autos")
         assert [line.action for line in store.journal()] == ["move", *(line.action for line in before)]
 

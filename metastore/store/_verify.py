@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from metastore.descriptor.document import DESCRIPTOR, load
-from metastore.errors import DatasetMoved, DatasetNotFound, RevisionNotFound, StorageCorrupt
+from metastore.errors import DatasetMoved, DatasetNotFound, PathNotFound, RevisionNotFound, StorageCorrupt
 from metastore.parse import parse_dataset_id
 from metastore.storage.lines import JOURNAL, LINE, parse_line
 from metastore.storage.port import Storage
@@ -22,6 +23,8 @@ def verify(storage: Storage, *, repair: bool, heads: Mapping[str, str]) -> Itera
     for dataset_id in storage.ids():
         if str(dataset_id) not in unreadable:
             yield from _without_descriptor(storage, dataset_id)
+    if str(JOURNAL) not in unreadable:
+        yield from _without_line(storage)
     for text, revision in sorted(heads.items()):
         if text not in unreadable:
             yield from _lost_head(storage, text, revision)
@@ -47,6 +50,17 @@ def _without_descriptor(storage: Storage, dataset_id: DatasetId) -> Iterator[Dam
     if content is None and not revision.deleted:
         detail = f"the newest revision, {revision.id[:12]}, has no {DESCRIPTOR}"
         yield Damage(str(dataset_id), "not-a-descriptor", detail)
+
+
+def _without_line(storage: Storage) -> Iterator[Damage]:
+    """Yield the revisions of the journal that are no line of it. Somebody made them with Git."""
+    with suppress(DatasetNotFound, StorageCorrupt):  # there is no journal, or its damage was reported before
+        for revision in storage.history(JOURNAL, storage.resolve(JOURNAL, None).id):
+            try:
+                storage.read(JOURNAL, revision.id, LINE)
+            except PathNotFound:
+                detail = f"revision {revision.id[:12]} has no {LINE}, so it is no line"
+                yield Damage(str(JOURNAL), "not-a-descriptor", detail)
 
 
 def _lost_head(storage: Storage, text: str, revision: str) -> Iterator[Damage]:

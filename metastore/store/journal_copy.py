@@ -7,14 +7,15 @@ and a backup does not believe it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from metastore.errors import DatasetNotFound, InvalidInput, PermissionDenied, TooLarge
 from metastore.parse import encodable, is_full_id, make_author, make_message, make_time, parse_writable_id
 from metastore.storage.lines import withdrawal
 from metastore.store._journal import key_of, origin_id
-from metastore.types import DatasetId, JournalEntry
+from metastore.types import Author, DatasetId, JournalEntry, RevisionId
 
 if TYPE_CHECKING:
     from metastore.storage.copy import NotCopied
@@ -27,6 +28,8 @@ MOST_LINES = 100
 _MOST_DETAILS, _LONGEST = 20, 100_000
 #: The characters that the lines may have that are copied in one call, and how many a line counts beside its own.
 _MOST_HELD, _A_LINE = 500_000_000, 500
+#: What a service shows of a move to an id that the caller may not read.
+_InPart = tuple[RevisionId, DatasetId, Author, datetime]
 _ACTIONS = frozenset({"move", "purge", "tag_update", "tag_delete", "adopt", "receive", "withdrawn"})
 
 
@@ -97,7 +100,7 @@ def copy_journal(
 
     Lines that the target has already are not copied again, so the same call continues after an interruption. A line
     that has the id of a copied one there, and says something else, is copied and marked. A line about a move whose
-    other dataset the caller may not read stays out.
+    other dataset the caller may not read stays out. If the target shows it without its new id, it counts as there.
 
     Args:
         source: Shows the lines of the datasets that the caller may read.
@@ -114,12 +117,16 @@ def copy_journal(
         TooLarge: There is more to copy than may be held in memory.
         StorageError: One of the stores fails. The copied lines stay.
     """
-    there = set(map(key_of, target.journal()))
+    there, in_part = set[bytes](), set[_InPart]()
+    for line in target.journal():
+        there.add(key_of(line))
+        if not _is_whole(line):
+            in_part.add(_in_part(line))
     lines = _held(line for line in source.journal() if _is_wanted(line, prefix) and key_of(line) not in there)[::-1]
     if dry_run or not lines:
         return len(lines), ()
     target.journal_import(())  # is there an author?
-    sending = _Sending(target)
+    sending = _Sending(target, in_part)
     for start in range(0, len(lines), MOST_LINES):
         sending.send(lines[start : start + MOST_LINES])
         progress(min(start + MOST_LINES, len(lines)), len(lines))
@@ -138,8 +145,16 @@ def _held(lines: Iterable[JournalEntry]) -> list[JournalEntry]:
 
 
 def _is_wanted(line: JournalEntry, prefix: str) -> bool:
-    is_whole = line.action != "move" or "new_id" in line.details
-    return is_whole and str(line.dataset_id).startswith(prefix) and not line.dataset_id.is_own
+    return _is_whole(line) and str(line.dataset_id).startswith(prefix) and not line.dataset_id.is_own
+
+
+def _is_whole(line: JournalEntry) -> bool:
+    """Tell whether a line says all. A service hides the new id of a move from those who may not read it."""
+    return line.action != "move" or "new_id" in line.details
+
+
+def _in_part(line: JournalEntry) -> _InPart:
+    return origin_id(line), line.dataset_id, line.author, line.created
 
 
 def _names(line: JournalEntry) -> tuple[DatasetId, str]:
@@ -148,10 +163,14 @@ def _names(line: JournalEntry) -> tuple[DatasetId, str]:
 
 
 class _Sending:
-    """Sends lines to a store, and notes those that it refuses, by the datasets that they name."""
+    """Sends lines to a store, and notes those that it refuses, by the datasets that they name.
 
-    def __init__(self, target: Store) -> None:
+    A line that the target shows in part is sent too, since another may look the same. If it is refused, it is there.
+    """
+
+    def __init__(self, target: Store, in_part: Collection[_InPart]) -> None:
         self._target = target
+        self._in_part = in_part
         self.copied = 0
         self.refused: dict[tuple[DatasetId, str], NotCopied] = {}
 
@@ -162,7 +181,8 @@ class _Sending:
             self.copied += self._target.journal_import(lines)
         except (DatasetNotFound, InvalidInput, PermissionDenied) as error:
             if len(lines) == 1:
-                self._refuse(lines[0], str(error))
+                if _in_part(lines[0]) not in self._in_part:
+                    self._refuse(lines[0], str(error))
                 return
             self.send(lines[: len(lines) // 2])
             self.send(lines[len(lines) // 2 :])

@@ -227,6 +227,23 @@ def test_a_reader_gets_the_lines_of_what_they_may_read(here: MetaStore) -> None:
     assert "secret" not in str(list(target.journal()))
 
 
+def test_a_move_that_the_target_has_and_shows_in_part_is_not_reported_again(here: MetaStore) -> None:
+    (move,) = (entry for entry in here.journal() if entry.action == "move")
+    forged = replace(move, id=RevisionId("f" * 40), message="Made up", details={"new_id": "secret/plans"})
+    there = metastore.connect("memory:", author=BO)
+    there.journal_import([forged, *list(here.journal())[::-1]])
+    scopes = ("ds:physics/old:read,import", "ds:physics/cars:import", "ds:math/*:read,import")
+    with (
+        serving(there, ServiceSettings(public_read=False)) as address,
+        metastore.connect(address, token=token(*scopes, user="imp")) as service,
+    ):
+        assert copy_journal(here, service) == (0, ())
+        here.dataset_create("physics/new", {"name": "new"})
+        here.dataset_move("physics/new", "physics/newer")
+        copied, (refused,) = copy_journal(here, service)
+    assert (copied, str(refused.dataset)) == (0, "physics/new")
+
+
 def test_a_line_about_a_hidden_dataset_is_refused_as_one_about_none(closed: Door, memory: MetaStore) -> None:
     memory.dataset_create("secret/plans", {"name": "plans"})
     scopes = ("ds:physics/*:read,import", "ds:secret/*:import")
