@@ -51,6 +51,7 @@ import functools
 import logging
 import os
 import pwd
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import replace
@@ -81,6 +82,8 @@ _PREFIX = "METASTORE_"
 _ALIKE = 0.9
 #: The name that Prometheus and its library use.
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+#: A password in a URL: before the host, or among libpq's parameters.
+_PASSWORD = re.compile(r"://[^/?#@]*:[^/?#]*@|(^|[?&\s])password=")
 _log = logging.getLogger("metastore.config")
 
 
@@ -161,7 +164,7 @@ def _read_file(path: str) -> dict[str, Any]:
             f"METASTORE_CONFIG: {path} is not TOML {place if place.startswith('at ') else ''}: a line looks like "
             'store = "/var/lib/metastore"'
         ) from None
-    if is_open and any(name.endswith(("secret", "token")) for name in found):
+    if is_open and any(_is_secret(name, value) for name, value in found.items()):
         _log.warning("%s holds secrets, and all users of this machine can read it: chmod o= %s", path, path)
     for former, name in FORMER_NAMES.items():
         if former in found:
@@ -173,6 +176,11 @@ def _read_file(path: str) -> dict[str, Any]:
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}"
             raise InvalidInput(f"METASTORE_CONFIG: {path} has {name!r}, which is not a setting: {hint}")
     return found
+
+
+def _is_secret(name: str, value: object) -> bool:
+    """Tell whether a setting is a secret, or the address of a database with its password."""
+    return name.endswith(("secret", "token")) or (isinstance(value, str) and _PASSWORD.search(value) is not None)
 
 
 def open_store(settings: Settings, *, url: str | None = None, **options: Any) -> Store:

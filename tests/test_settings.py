@@ -9,11 +9,16 @@ import pytest
 
 from metastore import config, web
 from metastore.errors import AuthenticationError, InvalidInput, PermissionDenied, StorageUnavailable
-from metastore.settings import NAMES, OPEN_WHEN_UNSET, ServiceSettings
+from metastore.settings import NAMES, ServiceSettings
 
 from .test_tokens import SECRET, jwk, key_set, pem, private, private_pem, signed
 
 LATER = 4_000_000_000
+#: What the service would permit more of if an empty value passed for none.
+RESTRICTING = (
+    *("public_read", "require_if_match", "jwt_algorithms", "jwt_issuer", "jwt_audience"),
+    *("validation", "version_rule", "max_bytes", "durable", "rate_at_once"),
+)
 
 
 def service(**variables: str) -> ServiceSettings:
@@ -42,11 +47,11 @@ def test_nothing_set_is_open_for_reading_alone() -> None:
 
 
 def test_an_empty_variable_is_none() -> None:
-    names = [name for name in NAMES if name != "claims" and name not in OPEN_WHEN_UNSET]
+    names = [name for name in NAMES if name != "claims" and name not in RESTRICTING]
     assert config.load({f"METASTORE_{name.upper()}": "" for name in names}) == config.load({})
 
 
-@pytest.mark.parametrize("name", OPEN_WHEN_UNSET)
+@pytest.mark.parametrize("name", RESTRICTING)
 def test_an_empty_variable_that_would_restrict_something_is_a_mistake(name: str) -> None:
     with pytest.raises(InvalidInput, match=f"METASTORE_{name.upper()} is empty"):
         config.load({f"METASTORE_{name.upper()}": ""})
@@ -76,6 +81,9 @@ def test_one_line_says_what_is_open_to_whom(variables: dict[str, str], words: li
     [
         (f'jwt_secret = "{SECRET}"', 0o644, True),
         ('github_token = "x"', 0o604, True),
+        ('store = "postgresql://u:word@host/x"', 0o644, True),
+        ('bundles_url = "postgresql://host/x?password=word"', 0o644, True),
+        ('store = "postgresql://u@host/x"', 0o644, False),
         (f'jwt_secret = "{SECRET}"', 0o640, False),
         ("public_read = false", 0o644, False),
     ],
@@ -244,7 +252,7 @@ def test_no_other_variable_gives_an_alarm(warned: pytest.LogCaptureFixture) -> N
     live = ("LIVE_GITHUB_TOKEN", "LIVE_GITHUB_OWNER", "LIVE_GITLAB_TOKEN", "LIVE_GITLAB_GROUP", "VERSION", "IMAGE")
     others = {"_METASTORE_COMPLETE": "x", "PATH": "x", "MYMETASTORE_URI": "x", "METASTORE_": "x"}
     config.load({f"METASTORE_{word}": "x" for word in (*words, *live)} | others)
-    unset = [name for name in NAMES if name != "claims" and name not in OPEN_WHEN_UNSET]
+    unset = [name for name in NAMES if name != "claims" and name not in RESTRICTING]
     config.load({f"METASTORE_{name.upper()}": "" for name in unset} | {"METASTORE_CONFIG": ""})
     assert warned.records == []
 

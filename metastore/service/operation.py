@@ -9,6 +9,7 @@ from flask import Blueprint, Flask, Response
 
 from metastore.errors import MetastoreError
 from metastore.service.context import Service, service
+from metastore.service.guard import know_from_token
 from metastore.service.metrics import TEXT, metrics
 from metastore.service.problems import problem
 from metastore.service.watch import Watch
@@ -21,6 +22,7 @@ _log = logging.getLogger("metastore")
 def install(app: Flask, served: Service) -> None:
     """Watch every request of an application, and add these routes."""
     app.register_blueprint(operation)
+    app.after_request(know_from_token)
     metrics().follow(served.store)
     for url in served.databases:
         metrics().databases.watch(url)

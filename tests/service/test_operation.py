@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -16,7 +17,14 @@ from metastore import MetaStore
 from metastore.auth.tokens import Verifier
 from metastore.bundle import BundleRegistry
 from metastore.config import ServiceSettings
-from metastore.errors import OutcomeUnknown, StorageBusy, StorageCorrupt, StorageError, StorageUnavailable
+from metastore.errors import (
+    AuthenticationError,
+    OutcomeUnknown,
+    StorageBusy,
+    StorageCorrupt,
+    StorageError,
+    StorageUnavailable,
+)
 from metastore.printable import printable
 from metastore.service.context import Service
 from metastore.service.metrics import metrics
@@ -225,6 +233,21 @@ def test_the_log_says_what_was_asked_and_by_whom_and_no_secret(door: Door, lines
     }
     assert "secret" not in line
     assert "Bearer" not in line
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/openapi.json", f"{API}/bundles/NuMI", f"{API}/none", f"{CARS}?none=1"])
+def test_the_log_names_the_caller_where_no_token_is_needed(door: Door, lines: list[str], path: str) -> None:
+    door.admin.get(path)
+    assert json.loads(lines[0])["user"] == "ann"
+
+
+@pytest.mark.parametrize("error", [AuthenticationError("refused"), StorageUnavailable("no keys")])
+def test_a_token_that_is_not_needed_is_in_nobodys_way(
+    door: Door, lines: list[str], error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Authority, "identify", Mock(side_effect=error))
+    assert door.admin.get("/healthz").status_code == 200
+    assert json.loads(lines[0])["user"] is None
 
 
 @pytest.mark.parametrize("path", ['/a"b', "/a\nb", "/a\x00b", "/ü", "/a%0Ab", "/\x1b[31m"])
