@@ -411,6 +411,11 @@ class JournalEntry:
     copied: Copied | None = None
 
     @property
+    def original_id(self) -> RevisionId:
+        """The id of the line in the store that wrote it."""
+        return self.copied.id if self.copied else self.id
+
+    @property
     def came(self) -> datetime:
         """When the line came into this journal."""
         return self.copied.created if self.copied else self.created

@@ -519,6 +519,16 @@ def test_private_states_of_another_organisation_and_their_tags_do_not_exist_for_
     assert [tag.name for tag in biology.tags()] == ["mine"]
 
 
+def test_the_deletion_of_a_private_dataset_is_for_those_who_could_see_it(
+    store: metastore.MetaStore, recorder: Recorder
+) -> None:
+    store.dataset_create(PLACE, record.descriptor_of(shown(owner_org="physics", private=True)))
+    store.dataset_delete(PLACE)
+    for reader, count in (("physics", 2), ("biology", 0)):
+        theirs = versions.Versions(store, recorder.id_of(SHOWN["id"]), reader.__eq__)
+        assert len(theirs.revisions(limit=9)) == count
+
+
 def test_what_is_no_descriptor_is_hidden_and_hides_no_other_version(
     store: metastore.MetaStore, recorder: Recorder
 ) -> None:

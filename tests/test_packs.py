@@ -18,6 +18,7 @@ from metastore.errors import StorageCorrupt
 from metastore.git.delta import apply_delta, compute_delta, result_size
 from metastore.git.objects import BLOB, GitObject, object_id
 from metastore.git.pack import HEADER, delta_entry, from_pack, whole_entry
+from metastore.storage.local._git_program import Done
 from metastore.storage.local._objects import ObjectDatabase
 from metastore.storage.local._pack_reader import Packs
 from metastore.storage.local._packs import pack_names, write_pack
@@ -213,6 +214,25 @@ def test_an_object_in_a_pack_that_git_has_not_finished_is_read_and_stays(storage
     assert set(before) < set(os.listdir(path / "objects/pack"))
     for file in (path / "objects/pack").glob(".tmp-*"):
         file.unlink()
+    assert ObjectDatabase(str(path), sync=False).read(blob).content == b"only here"
+
+
+def test_half_an_index_that_git_left_on_a_full_disk_is_removed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = object_id(BLOB, b"only here")
+    name = write_pack({blob: GitObject(BLOB, b"only here")}.__getitem__, [blob], str(path), sync=False)
+    index = path / f"objects/pack/{name}.idx"
+    index.unlink()
+    before = sorted(path.rglob("*"))
+
+    def stopped(command: list[str]) -> Done:
+        Path(command[command.index("-o") + 1]).write_bytes(b"half")
+        return Done(128, "", "fatal: No space left on device")
+
+    monkeypatch.setattr("metastore.storage.local._objects.run", stopped)
+    assert ObjectDatabase(str(path), sync=False).index_again() == {name}
+    assert sorted(path.rglob("*")) == before
+    monkeypatch.undo()
+    assert ObjectDatabase(str(path), sync=False).index_again() == {name}
     assert ObjectDatabase(str(path), sync=False).read(blob).content == b"only here"
 
 

@@ -15,6 +15,7 @@ import pytest
 import metastore
 from metastore.errors import DatasetNotFound, RevisionNotFound, StorageCorrupt, TagNotFound
 from metastore.git.objects import Entry, object_id, tree_content
+from metastore.git.partial import selected
 from metastore.git.reachable import reachable
 from metastore.git.upload_pack import Request, references
 from metastore.storage.local.backup import backup
@@ -505,8 +506,9 @@ def test_an_object_that_leads_nowhere_is_damage_for_a_clone_too(name: str, folde
     DAMAGES[name](folder / "physics/cars.git")
     with GitStorage(folder).objects(CARS) as repository:
         starts = repository.reference_targets().values()
-        with pytest.raises(StorageCorrupt, match="cannot be read"):
-            reachable(repository, starts)
+        for find in (reachable, selected):
+            with pytest.raises(StorageCorrupt, match="cannot be read"):
+                find(repository, starts)
         if name.startswith("tag"):
             with pytest.raises(StorageCorrupt, match="cannot be read"):
                 list(references(repository, Request("ls-refs", ("peel",))))

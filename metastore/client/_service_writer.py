@@ -236,7 +236,7 @@ class ServiceWriter(Writer):
             done, new = self._calls.post_again("/journal", members, partial(_lines_done, most=len(members["lines"])))
             waits = 0 if done else waits + 1
             if waits > _MOST_WAITS:
-                raise StorageUnavailable("the service does not take lines of a journal")
+                raise StorageUnavailable("the service takes no line of the journal")
             appended += new
             lines = lines[done:]
         return appended

@@ -28,7 +28,7 @@ _NAMED, _THERE = -1, -2
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """The objects that a client takes, beside those that it names: `--filter` of git-rev-list(1).
+    """The objects that a client takes besides those that it names: `--filter` of git-rev-list(1).
 
     Attributes:
         size: Blobs of this size in bytes, and larger ones, are left out.
@@ -46,12 +46,12 @@ class Filter:
         """Read a filter as Git sends it.
 
         Raises:
-            InvalidInput: It is another one than `blob:none`, `blob:limit=`, `tree:` and `object:type=`.
+            InvalidInput: It is none of `blob:none`, `blob:limit=`, `tree:` and `object:type=`.
         """
         found = _SPEC.fullmatch(spec)
         if found is None:
-            known = "blob:none, blob:limit=BYTES, tree:DEPTH or object:type=KIND"
-            raise InvalidInput(f"the server cannot do the filter {spec[:60]!r}; it can do one of {known}")
+            known = "blob:none, blob:limit=BYTES, tree:DEPTH and object:type=KIND"
+            raise InvalidInput(f"the server does not support the filter {spec[:60]!r}; it supports {known}")
         if kind := found["kind"]:
             return cls(kind=kind, depth=0 if kind in (COMMIT, TAG) else inf, size=0 if kind == TREE else inf)
         return cls(depth=int(found["depth"])) if found["depth"] else cls(size=int(found["size"] or 0))

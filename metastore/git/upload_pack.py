@@ -148,15 +148,8 @@ def negotiate(repository: Repository, request: Request, most: int) -> Fetch:
     newest = min((branch[have] for have in known if have in branch), default=len(branch))
     behind = set() if client_shallow else {commit for commit, position in branch.items() if position > newest}
     commits = [have for have in known if branch.get(have) == newest or (client_shallow and have in branch)]
-    found.ids = selected(
-        repository,
-        wants,
-        commits,
-        chosen=_filter(request),
-        behind=behind | (set(known) & targets),
-        shallow=shallow,
-        most=most,
-    )
+    behind |= set(known) & targets
+    found.ids = selected(repository, wants, commits, chosen=_filter(request), behind=behind, shallow=shallow, most=most)
     if "include-tag" in request.arguments:
         found.ids |= {tag: None for tag in targets if peeled(repository, tag) in found.ids}
     return found
@@ -205,7 +198,7 @@ def _ids(request: Request, name: str) -> list[str]:
 def _depth(request: Request) -> int:
     """Return the depth of a clone in commits; 0 for all."""
     if unknown := [line for line in request.arguments if line.startswith("deepen-")]:
-        raise InvalidInput(f"the server cannot do {unknown[0][:60]!r}; it can do --depth")
+        raise InvalidInput(f"the server does not support {unknown[0][:60]!r}; it supports --depth")
     depth = (request.values("deepen") or ["0"])[-1]
     if not re.fullmatch("[0-9]{1,10}", depth):
         raise InvalidInput(f"deepen is followed by a number, not by {depth[:60]!r}")
@@ -216,5 +209,5 @@ def _filter(request: Request) -> Filter:
     """Return what a partial clone takes."""
     specs = request.values("filter")
     if len(specs) > 1:
-        raise InvalidInput("the server can do one filter at a time")
+        raise InvalidInput("the server supports one filter at a time")
     return Filter.parse(specs[0]) if specs else ALL

@@ -56,12 +56,11 @@ def _entries_of(subject: DatasetId, entries: Iterable[JournalEntry]) -> Iterator
     """Yield the lines about a dataset under all its names; none about another one that had its name before."""
     name, withdrawn = str(subject), set[tuple[object, ...]]()
     for entry in entries:
-        identity = entry.copied.id if entry.copied else entry.id
         # A copied line withdraws one of the same dataset that the same user copied: anything else may be made up.
         told_by = entry.dataset_id, entry.copied and entry.copied.author
         if entry.action == "withdrawn":
             withdrawn.add((entry.details.get("entry"), *told_by))
-        elif (identity, *told_by) in withdrawn:
+        elif (entry.original_id, *told_by) in withdrawn:
             continue
         elif entry.copied:  # what was done elsewhere names nothing here
             if str(entry.details.get("new_id", entry.dataset_id)) == name:

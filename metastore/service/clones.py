@@ -116,7 +116,7 @@ def _answered(repository: Repository, asked: upload_pack.Request) -> Response:
     if asked.command == "ls-refs":
         return _answer(b"".join(upload_pack.references(repository, asked)))
     if asked.command != "fetch":
-        raise InvalidInput(f"the server cannot do {asked.command[:60]!r}")
+        raise InvalidInput(f"the server does not support {asked.command[:60]!r}")
     fetch = upload_pack.negotiate(repository, asked, _MOST_OBJECTS)
     if fetch.ids is None:
         return _answer(b"".join(fetch.head))

@@ -76,7 +76,7 @@ class Storage(ABC):
         return nullcontext()
 
     def expect_room(self) -> None:  # noqa: B027 - most storages have nothing to check
-        """Check for the room for a line of the journal, for the change that it tells of, and for its withdrawal.
+        """Check that there is room for a line of the journal, for the change that it announces, and for its withdrawal.
 
         By default, nothing is checked: a database or a host writes as much as it can, and undoes that if it fails.
 

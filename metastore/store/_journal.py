@@ -31,11 +31,6 @@ from metastore.types import Change, Copied, DatasetId, JournalEntry, Revision, R
 _log = logging.getLogger("metastore.storage")
 
 
-def origin_id(line: JournalEntry) -> RevisionId:
-    """Return the id of a line in the store that wrote it."""
-    return line.copied.id if line.copied else line.id
-
-
 def key_of(line: JournalEntry) -> bytes:
     """Return the key of a line, the same in all journals: a hash of its id in the store that wrote it, and of its text.
 
@@ -45,7 +40,7 @@ def key_of(line: JournalEntry) -> bytes:
     message = "" if line.action == "withdrawn" else line.message
     created = line.created.astimezone(UTC).isoformat()
     who = line.author.name, line.author.email
-    return _hashed(origin_id(line), line.action, str(line.dataset_id), line.details, who, message, created)
+    return _hashed(line.original_id, line.action, str(line.dataset_id), line.details, who, message, created)
 
 
 def _hashed(*parts: Any) -> bytes:

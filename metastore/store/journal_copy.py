@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from metastore.errors import DatasetNotFound, InvalidInput, PermissionDenied, TooLarge
 from metastore.parse import encodable, is_full_id, make_author, make_message, make_time, parse_writable_id
 from metastore.storage.lines import withdrawal
-from metastore.store._journal import key_of, origin_id
+from metastore.store._journal import key_of
 from metastore.types import Author, DatasetId, JournalEntry, RevisionId
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def checked(line: JournalEntry) -> JournalEntry:
     """
     if not isinstance(line, JournalEntry):
         raise InvalidInput(f"a line of a journal is a JournalEntry, not {type(line).__name__}")
-    identity = origin_id(line)
+    identity = line.original_id
     if not (isinstance(identity, str) and is_full_id(identity)):
         raise InvalidInput(f"the id of a line has 40 hex digits, unlike {str(identity)[:60]!r}")
     if line.action not in _ACTIONS:
@@ -154,7 +154,7 @@ def _is_whole(line: JournalEntry) -> bool:
 
 
 def _in_part(line: JournalEntry) -> _InPart:
-    return origin_id(line), line.dataset_id, line.author, line.created
+    return line.original_id, line.dataset_id, line.author, line.created
 
 
 def _names(line: JournalEntry) -> tuple[DatasetId, str]:

@@ -19,7 +19,7 @@ import pytest
 from metastore.bundle import BundleRegistry, Groups, versioned
 from metastore.bundle.versioned import BUNDLES, REGISTRY, VersionedRecord, path_of
 from metastore.errors import InvalidInput, OutcomeUnknown, StorageBusy, StorageCorrupt
-from metastore.index_file import IndexFile
+from metastore.index_file import IndexFile, transaction
 from metastore.storage.memory import MemoryStorage
 from metastore.types import BlobId, Change, DatasetId, Outcome, Revision, RevisionId
 
@@ -374,6 +374,26 @@ def test_an_index_that_the_system_does_not_show_is_kept_in_memory(index: Path, m
     assert file.ask(lambda database: database.execute("SELECT count(*) FROM x").fetchone()[0]) == 0
     assert file.path is None
     assert index.read_bytes() == b"stays"
+
+
+def test_what_another_file_in_place_of_an_open_index_has_is_not_believed(index: Path) -> None:
+    def count(database: sqlite3.Connection) -> Any:
+        return database.execute("SELECT count(*) FROM x").fetchone()[0]
+
+    def add(database: sqlite3.Connection) -> None:
+        with transaction(database):
+            database.execute("INSERT INTO x VALUES (7)")
+
+    paths = f"{index}-other", str(index)
+    other, file = (IndexFile(path, "CREATE TABLE x (y)", 1, empty_replaced=True) for path in paths)
+    other.ask(add)
+    assert (other.ask(count), file.ask(count)) == (1, 0)
+    for each in (other, file):
+        each.close()  # which empties the journal beside it
+    assert file.ask(count) == 0
+    os.replace(f"{index}-other", index)
+    assert (file.ask(count), file.openings) == (0, 3)
+    assert IndexFile(str(index), "CREATE TABLE x (y)", 1).ask(count) == 0
 
 
 def test_an_index_with_other_content_is_rebuilt(history: BundleRegistry, index: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,17 @@ def test_on_a_full_disk_a_tag_can_be_removed(small_disk: Path) -> None:
     fill_up(small_disk)
     WRITES["remove tag"](storage)
     assert list(GitStorage(small_disk / "store").tags(CARS)) == []
+
+
+@pytest.mark.parametrize(("user", "is_room"), [(0, True), (1000, False)])
+def test_blocks_that_are_kept_for_root_are_room_for_root_alone(
+    user: int, is_room: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, real = fill(tmp_path / "store"), os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result([*real[:4], 0, *real[5:]]))
+    with nullcontext() if is_room else pytest.raises(StorageUnavailable, match="full"):
+        storage.expect_room()
 
 
 @pytest.mark.parametrize("write", [write for write in WRITES if write != "remove tag"])

@@ -41,6 +41,7 @@ PAGES = (
     "/datasets/vega/datasets/undo?revision=HEAD",
     "/datasets/new?as=form",
     "/datasets/ocean/rows",
+    "/bundles",
     "/bundles?device=E:HRNDIR",
     "/bundles/NuMI_Physics_A9",
     "/bundles/NuMI_Physics_A9/edit",

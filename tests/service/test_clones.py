@@ -196,13 +196,13 @@ def test_what_git_would_not_send_is_a_bad_request(small: MetaStore, door: Door, 
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (("command=push", ""), "cannot do 'push'"),
+        (("command=push", ""), "does not support 'push'"),
         (("command=fetch", "|", f"want {ZEROS}", "done", ""), f"not our ref {ZEROS}"),
         (("command=fetch", "|", "want main", "done", ""), "want is followed by an id"),
         (("command=fetch", "|", "have \ufffd", "done", ""), "have is followed by an id"),
         (("command=fetch", "|", "deepen -1", "done", ""), "deepen is followed by a number"),
-        (("command=fetch", "|", "deepen-since 1", "done", ""), "it can do --depth"),
-        (("command=fetch", "|", "filter sparse:oid=main", "done", ""), "it can do one of blob:none"),
+        (("command=fetch", "|", "deepen-since 1", "done", ""), "it supports --depth"),
+        (("command=fetch", "|", "filter sparse:oid=main", "done", ""), "it supports blob:none"),
     ],
 )
 def test_what_cannot_be_answered_is_told_in_gits_own_way(

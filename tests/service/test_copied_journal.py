@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -323,14 +324,25 @@ def test_what_takes_long_is_done_in_parts(here: MetaStore, served: MetaStore, mo
 
 
 def test_a_journal_that_was_replaced_is_read_again(tmp_path: Path, here: MetaStore) -> None:
-    import shutil
-
     with metastore.connect(tmp_path, author=BO, sync=False) as target:
         lines = list(here.journal())[::-1]
         assert target.journal_import(lines) == 3
         shutil.rmtree(tmp_path / "_metastore/journal.git")
         assert target.journal_import(lines[:1]) == 1
         assert target.journal_import(lines) == 2
+
+
+def test_a_journal_that_is_replaced_while_it_is_read_is_read_from_its_new_beginning(
+    tmp_path: Path, here: MetaStore
+) -> None:
+    lines = list(here.journal())[::-1]
+    with metastore.connect(tmp_path, author=BO, sync=False) as other:
+        other.journal_import(lines)
+        with metastore.connect(tmp_path, author=BO, sync=False) as target:
+            assert not read_up(target, 0)
+            shutil.rmtree(tmp_path / "_metastore/journal.git")
+            assert other.journal_import(lines[:1]) == 1
+            assert target.journal_import(lines) == 2
 
 
 def reads(memory: MetaStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:

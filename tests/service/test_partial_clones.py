@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from metastore import MetaStore
+from metastore.git import partial
 from metastore.git.objects import BLOB, COMMIT, GitObject, blob_id, commit_content, links, object_id
 from metastore.git.pack import from_pack
 from metastore.git.repository import Repository
@@ -220,17 +221,24 @@ def test_objects_beside_the_branch_are_found_once_something_leads_to_them(
     assert fetched(door, f"want {object_id(*beside)}").startswith("packfile")
 
 
-def test_what_revisions_lead_to_is_remembered(small: MetaStore, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(80):
-        small.dataset_update(CARS, {"name": "cars", "number": number})
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that gets the ids of the trees that are read."""
     read, reading = list[str](), Repository.tree
 
     def tree(self: Repository, tree_id: str) -> bytes:
         read.append(tree_id)
         return reading(self, tree_id)
 
-    first, second = blob_of(small, CARS, 79), blob_of(small, CARS, 78)
     monkeypatch.setattr(Repository, "tree", tree)
+    return read
+
+
+def test_what_revisions_lead_to_is_remembered(small: MetaStore, door: Door, read: list[str]) -> None:
+    for number in range(80):
+        small.dataset_update(CARS, {"name": "cars", "number": number})
+    first, second = blob_of(small, CARS, 79), blob_of(small, CARS, 78)
+    read.clear()
     assert fetched(door, f"want {first}").startswith("packfile")
     assert len(read) == 81
     small.dataset_update(CARS, {"name": "cars", "number": 80})
@@ -239,17 +247,28 @@ def test_what_revisions_lead_to_is_remembered(small: MetaStore, door: Door, monk
     assert len(read) < 25  # the revisions since the last whole piece
 
 
+def test_an_id_that_is_made_up_is_refused_before_the_whole_history_is_read(
+    small: MetaStore, door: Door, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partial, "_PIECE", 4)
+    for number in range(19):
+        small.dataset_update(CARS, {"name": "cars", "number": number})
+    read.clear()
+    assert "not our ref" in fetched(door, f"want {'a' * 40}")
+    assert len(read) <= 8
+
+
 @pytest.mark.parametrize(
     ("wishes", "said"),
     [
-        (("filter sparse:oid=main",), "cannot do the filter 'sparse:oid=main'; it can do one of blob:none,"),
-        (("filter combine:blob:none+tree:1",), "cannot do the filter 'combine:blob:none+tree:1'"),
+        (("filter sparse:oid=main",), "does not support the filter 'sparse:oid=main'; it supports blob:none,"),
+        (("filter combine:blob:none+tree:1",), "does not support the filter 'combine:blob:none+tree:1'"),
         (("filter blob:none", "filter tree:1"), "one filter at a time"),
-        (("filter blob:limit=1k",), "cannot do the filter"),
-        (("filter tree:-1",), "cannot do the filter"),
-        (("filter tree:99999999999",), "cannot do the filter"),
-        (("filter object:type=all",), "cannot do the filter"),
-        ((f"filter blob:limit={'9' * 60000}",), f"cannot do the filter 'blob:limit={'9' * 49}'; it"),
+        (("filter blob:limit=1k",), "does not support the filter"),
+        (("filter tree:-1",), "does not support the filter"),
+        (("filter tree:99999999999",), "does not support the filter"),
+        (("filter object:type=all",), "does not support the filter"),
+        ((f"filter blob:limit={'9' * 60000}",), f"does not support the filter 'blob:limit={'9' * 49}'; it"),
     ],
 )
 def test_a_filter_that_cannot_be_done_is_refused_in_words(
@@ -261,6 +280,15 @@ def test_a_filter_that_cannot_be_done_is_refused_in_words(
 def test_very_many_filters_are_refused(small: MetaStore, door: Door) -> None:
     many = [f"filter combine:tree:{number}" for number in range(10_000)]
     assert "one filter at a time" in fetched(door, f"want {history(small)[0]}", *many)
+
+
+def test_what_a_client_names_is_looked_for_among_so_many_objects_and_no_more(
+    small: MetaStore, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"{number}.txt": b"%d" % number for number in range(40)}
+    small.storage.append(CARS, files, change(), parent=small.revision_read(CARS).id)
+    monkeypatch.setattr(clones, "_MOST_OBJECTS", 30)
+    assert "too many objects" in fetched(door, f"want {blob_id(b'7')}")
 
 
 def test_very_many_objects_are_wanted_at_the_cost_of_one_walk(

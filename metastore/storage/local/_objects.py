@@ -76,7 +76,7 @@ class ObjectDatabase:
     def knows_all_packs(self) -> bool:
         """Tell whether no packs were added or removed since this was opened; looks at most once a second.
 
-        Reads are right in any case. But what is open keeps deleted packs open, and their disk space in use.
+        Reads are right in any case, but an open database keeps the disk space of deleted packs in use.
         """
         now = time.monotonic()
         if now - self._looked_at > 1:

@@ -143,7 +143,7 @@ def _found(wanted: Wanted, readable: Readable | None, columns: str, *, walk: boo
 
 
 def _among(table: str, readable: Readable | None) -> Query:
-    """Return the condition that a caller may read a text or span. By this one, PostgreSQL always takes an index.
+    """Return the condition that a caller may read a text or span. With it, PostgreSQL always begins with an index.
 
     The planner does not see the value of a subquery. By what it knows of the texts of an owner, it might read them all.
     """

@@ -24,7 +24,7 @@ def before_commits(call: Callable[[], None]) -> Iterator[None]:
 
 
 def listen() -> None:
-    """Hear of CKAN's commits."""
+    """Listen for CKAN's commits."""
     if not sa.event.contains(model.Session, "before_commit", _committing):
         sa.event.listen(model.Session, "before_commit", _committing)
 

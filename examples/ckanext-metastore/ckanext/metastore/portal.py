@@ -65,7 +65,7 @@ def record(package_id: str, context: Any, default: str, **changes: Any) -> None:
 
 @contextmanager
 def recording(package_ids: Iterable[str], context: Any, default: str) -> Iterator[None]:
-    """Let datasets be recorded that CKAN changes in the block past its hooks, as a part of the transactions of there.
+    """Record datasets that CKAN changes in the block without calling its hooks, in the same transactions.
 
     Args:
         package_ids: The ids or names of the datasets. Those that do not change are passed over.
@@ -118,7 +118,7 @@ def record_group(group: dict[str, Any], package_ids: Sequence[str], context: Any
 def purge(uuid: str, context: Any) -> None:
     """Let the history of a dataset be removed once CKAN has removed the dataset."""
     if _is_recording({**context, _DONE: True}):
-        locked(uuid)  # or else a change that CKAN commits before could wait behind the purge
+        locked(uuid)  # otherwise a change that CKAN has committed could be queued behind the purge
         _add(uuid, None, context, "Purge")
 
 

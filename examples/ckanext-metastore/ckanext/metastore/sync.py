@@ -93,7 +93,7 @@ class Recorder:
             metastore.MetastoreError: It could not be recorded. Nothing was written, but for `OutcomeUnknown`.
         """
         target = self.id_of(package["id"])
-        # Only the name tells a dataset from the rest of a private one that waited while private ones were not recorded.
+        # Without a name, it is what was kept of a private one that waited while private ones were not recorded.
         if is_recorded(package, private_too=self.private_too) and "name" in package:
             return self._write(target, descriptor_of(package), **why)
         # The readers of the older versions read this message too. One from CKAN may tell what they may not see.

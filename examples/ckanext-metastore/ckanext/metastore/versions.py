@@ -251,7 +251,7 @@ class Versions:
         return self.store.tag_create(self.dataset_id, name, revision and self._resolved(revision), **said)
 
     def tag_update(self, name: str, **said: Any) -> metastore.Tag:
-        """Change a tag that the reader may see, or move it to another version that he may see."""
+        """Change a tag that the reader may see, or move it to another such version."""
         if revision := said.get("revision"):
             said["revision"] = self._resolved(revision)
         return self.store.tag_update(self.dataset_id, self.tag(name).name, **said)
