@@ -6,6 +6,7 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 import ckan.tests.factories as factories
+import ckan.tests.helpers as helpers
 import pytest
 from conftest import act, messages, new_dataset, new_organization, place
 
@@ -147,6 +148,21 @@ def test_groups_are_recorded(store: Store, cars: Package) -> None:
     assert store.dataset_read(place(cars)).descriptor["ckan"]["groups"][0]["name"] == group["name"]
     act("member_delete", "ann", **said)
     assert messages(store, place(cars)) == ["Take out of a group", "Put into a group", "Create dataset"]
+
+
+@pytest.mark.parametrize("action", ["member_create", "member_delete"])
+def test_a_call_that_lacks_a_field_is_refused_as_ckan_does_it(cars: Package, action: str) -> None:
+    said = {"id": factories.Group()["id"], "object": cars["id"], "object_type": "package", "capacity": "public"}
+    for field in ("id", "object", "object_type"):
+        with pytest.raises(tk.ValidationError):
+            helpers.call_action(action, **{name: value for name, value in said.items() if name != field})
+
+
+def test_a_call_without_an_id_is_refused_as_ckan_does_it(cars: Package) -> None:
+    with pytest.raises(tk.ObjectNotFound):
+        helpers.call_action("package_owner_org_update", organization_id=cars["owner_org"])
+    with pytest.raises(tk.ValidationError):
+        helpers.call_action("resource_update", url="https://example.org/b.csv", metastore_seen="0" * 64)
 
 
 def test_drafts_and_private_datasets_are_not_recorded(store: Store, physics: Package) -> None:

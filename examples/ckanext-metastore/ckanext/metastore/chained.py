@@ -98,7 +98,7 @@ def package_owner_org_update(original: Action, context: Any, data_dict: dict[str
     """`package_create` and `package_update` call this too, before their own hook."""
     if context.get("defer_commit"):
         return original(context, data_dict)
-    with portal.recording([data_dict["id"]], context, "Change the organisation"):
+    with portal.recording([data_dict.get("id")], context, "Change the organisation"):
         return original(context, data_dict)
 
 
@@ -108,7 +108,7 @@ def _members(name: str, done: str) -> Action:
     def action(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
         if data_dict.get("object_type") != "package" or context.get("defer_commit"):
             return original(context, data_dict)
-        with portal.recording([data_dict["object"]], context, done):
+        with portal.recording([data_dict.get("object")], context, done):
             return original(context, data_dict)
 
     action.__name__ = name

@@ -65,8 +65,8 @@ def refuse_if_changed(context: Any, digest: str, data_dict: Mapping[str, Any], *
     Raises:
         ChangedMeanwhile: It was.
     """
-    resource_id = data_dict["id"] if resource else ""
-    row = model.Resource.get(resource_id) if resource else None
+    resource_id = (data_dict.get("id") or "") if resource else ""
+    row = model.Resource.get(resource_id) if resource_id else None
     package_id = row.package_id if row else data_dict.get("id") or data_dict.get("name")
     if not package_id or (resource and row is None):
         return  # the action says what is wrong
