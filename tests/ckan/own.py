@@ -1,7 +1,7 @@
-"""A plugin of pytest, for CKAN's own tests: while the extension is loaded, each change in them is recorded.
+"""A plugin of pytest, for CKAN's own tests: it loads the extension for each of them, and each change is recorded.
 
 CKAN's tests make the tables of CKAN alone, again and again. Without the extension's table nothing would be recorded,
-and the tests would show little.
+and the tests would show little. The run says how many datasets were recorded, and ends if they are too few.
 
 The outcome of each test is a line of the file that `OUTCOMES` names. A test with a line there is not run again, so a
 run that was interrupted goes on where it ended.
@@ -10,18 +10,27 @@ run that was interrupted goes on where it ended.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ckan.plugins.toolkit as tk
 import pytest
+import sqlalchemy as sa
 from ckan import model
-from ckan.plugins import plugin_loaded
 from ckanext.metastore import outbox
 
 import metastore
 
 OUTCOMES = Path(os.environ["OUTCOMES"])
+#: The share of the datasets made that are recorded at least, and of how many it is a share. Private ones, drafts and
+#: those rolled back are not recorded.
+LEAST, ENOUGH = 0.5, 20
+#: The plugins that the configuration names.
+LOADED = pytest.StashKey[list[str]]()
+
+made: Counter[str] = Counter()
 
 
 def name_of(item: pytest.Item) -> str:
@@ -56,12 +65,31 @@ def ready() -> bool:
 
 
 @pytest.fixture(autouse=True)
-def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def recorded(request: pytest.FixtureRequest, ckan_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load the configuration's plugins for each test.
+
+    CKAN loads them at the start, and unloads all after the first test that asks for `with_plugins`. A test that names
+    plugins of its own names them alone.
+    """
     monkeypatch.setattr(outbox, "is_ready", ready)
+    named = tk.aslist(ckan_config["ckan.plugins"])
+    ckan_config["ckan.plugins"] = [*named, *(each for each in request.config.stash[LOADED] if each not in named)]
+    request.getfixturevalue("with_plugins")
 
 
-def pytest_sessionfinish() -> None:
-    """Say how much was recorded."""
-    if plugin_loaded("metastore"):
-        with metastore.connect(tk.config["ckanext.metastore.url"], author="Test") as store:
-            print(f"\n{sum(1 for _ in store.dataset_list(deleted=None))} datasets were recorded.")
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[LOADED] = tk.aslist(tk.config["ckan.plugins"])
+    sa.event.listen(model.Package, "after_insert", lambda *_: made.update(datasets=1))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Say how much was recorded. What ran without recording shows nothing, and is forgotten."""
+    if "metastore" not in session.config.stash[LOADED]:
+        return
+    with metastore.connect(tk.config["ckanext.metastore.url"], author="Test") as store:
+        recorded = sum(1 for _ in store.dataset_list(deleted=None))
+    said = f"{recorded} of {made['datasets']} datasets were recorded."
+    print(f"\n{said}")
+    if made["datasets"] >= ENOUGH and recorded < made["datasets"] * LEAST:
+        OUTCOMES.unlink()
+        pytest.exit(f"The tests have hardly run with the extension: {said}", returncode=pytest.ExitCode.INTERRUPTED)
