@@ -195,6 +195,7 @@ def blame(owner: str, name: str) -> str:
     subject, revision, path = readable_id(owner, name), request.args.get("revision"), request.args.get("path", "")
     part = f"{path.rstrip('/')}/"
     values = [value for value in blamed(subject, revision) if f"{value.pointer}/".startswith(part)]
+    values.sort(key=lambda value: value.pointer.startswith("/resources/"))  # before those of a hundred files
     first = start_of()
     shown = values[first : first + _SHOWN_VALUES]
     texts = [(value, "null" if value.value is None else whole_text(value.value)) for value in shown]

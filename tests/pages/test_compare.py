@@ -108,6 +108,13 @@ def test_each_value_says_who_changed_it_when_and_why_and_a_cut_one_is_seen_as_a_
     assert "version" not in whole
 
 
+def test_values_of_the_dataset_stand_before_those_of_its_resources(client: FlaskClient, store: MetaStore) -> None:
+    descriptor = {"name": "cars", "resources": [SPEEDS], "title": "Cars", "version": "1.0.0"}
+    store.dataset_update("physics/cars", descriptor)
+    rows = re.findall(r'<th scope="row"><a[^>]*>([^<]*)', client.get("/datasets/physics/cars/blame").text)
+    assert rows == ["name", "title", "version", "resource speeds › name", "resource speeds › path"]
+
+
 def test_values_beyond_a_page_are_reached_by_links(client: FlaskClient, store: MetaStore) -> None:
     store.dataset_patch("physics/cars", {f"member{n:04}": n for n in range(1001)})
     first = client.get("/datasets/physics/cars/blame").text

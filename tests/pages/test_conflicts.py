@@ -79,7 +79,7 @@ def test_one_change_is_undone_from_the_history_unless_a_later_one_stands_in_the_
     later = site.store.dataset_patch("physics/cars", {"version": "2"}).revision
     person.is_signed_in("ann")
     page = person.goes_to(f"{CARS}/history")
-    page.get_by_label(f"Undo {first.id[:12]}").click()
+    page.get_by_label(f"undo this: {first.id[:12]}").click()
     expect(page.locator("li.changed", has_text="title")).to_be_visible()
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_role("status")).to_contain_text("Undone as revision")
@@ -100,7 +100,7 @@ def test_a_creation_is_undone_from_the_history_which_says_that_this_deletes_the_
     later = site.store.dataset_patch("physics/new", {"version": "2"}, message="Second").revision
     person.is_signed_in("ann")
     page = person.goes_to("/datasets/physics/new/history")
-    page.get_by_label(f"Undo {made.id[:12]}").click()
+    page.get_by_label(f"undo this: {made.id[:12]}").click()
     expect(page.locator("#typed")).to_contain_text("Undoing that deletes the dataset.")
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("alert")).to_contain_text("stands in the way")

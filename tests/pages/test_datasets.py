@@ -56,7 +56,7 @@ def test_an_editor_changes_tags_and_puts_back(person: Person, cars: list[str], s
     page.get_by_role("button", name="Tag").click()
     assert site.store.tag_read("physics/cars", "v2").revision == newest.id
     page.get_by_role("link", name="History", exact=True).click()
-    page.get_by_label(f"Revert to {cars[1][:12]}").click()
+    page.get_by_label(f"revert to this: {cars[1][:12]}").click()
     expect(page.locator("li.changed", has_text="title")).to_be_visible()
     page.get_by_role("button", name="Revert").click()
     expect(page.get_by_role("heading", name="Cars and their speeds")).to_be_visible()

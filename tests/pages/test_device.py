@@ -46,6 +46,11 @@ def test_the_list_of_the_bundles_of_a_device_offers_to_replace_it(registry: Bund
     assert reader.texts(NOW)[0] == "Beam"
 
 
+def test_on_a_phone_each_value_of_a_bundle_says_what_it_is(registry: BundleRegistry) -> None:
+    cells = reader_of(registry).opens(PAGE).soup.select("section[aria-labelledby=now] .cards td")
+    assert [cell["data-label"] for cell in cells][:3] == ["Event", "Group", "Running"]
+
+
 def test_an_unknown_device_is_said_to_be_unknown(registry: BundleRegistry) -> None:
     reader = reader_of(registry).opens("/device?name=E:NONE")
     assert "The record has no device of this name" in reader.text()

@@ -19,7 +19,7 @@ from metastore.types import DatasetId, RevisionId
 from metastore.web import create_app
 
 from .conftest import SECRET
-from .reader import Reader, reader_of
+from .reader import Reader, editor_at, reader_of, text_of
 
 LINES = "ol.timeline > li > div"
 
@@ -52,6 +52,14 @@ def badges(reader: Reader) -> list[str]:
     return [
         badge.text if (badge := line.select_one(".badge")) else "" for line in reader.soup.select("ol.timeline > li")
     ]
+
+
+@pytest.mark.parametrize("view", ["", "/history"])
+def test_a_link_is_called_by_what_it_shows_and_by_what_it_is_about(store: Store, view: str) -> None:
+    store.dataset_patch("ocean/salt", {"resources": [{"name": "stations", "path": "stations.csv"}]})
+    links = editor_at(f"/datasets/ocean/salt{view}", store).soup.select("main a[aria-label]")
+    assert [link["aria-label"] for link in links if text_of(link) not in link["aria-label"]] == []
+    assert len({link["aria-label"] for link in links}) == len(links) > 0
 
 
 def test_tags_and_moves_stand_between_the_revisions(store: Store) -> None:
