@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 
 from metastore.errors import InvalidInput, StorageCorrupt, TooLarge
@@ -22,8 +23,10 @@ _SPEC = re.compile(
 )
 #: The number of revisions whose objects are remembered together.
 _PIECE = 64
-#: The depth of objects that the client names, as in Git; and what stands for that of objects that it has.
-_NAMED, _THERE = -1, -2
+#: How many wanted objects are looked for before the older revisions are walked through.
+_PROBED = 32
+#: The depth of trees that the client names, as in Git.
+_NAMED = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,42 +92,53 @@ def selected(
     for commit in known:
         there.add_commit(commit)
     walk = _Walk(repository, chosen, [*behind, *there.found], shallow, most)
-    for start in starts:
-        walk.begin(start)
+    walk.run(starts)
     return walk.found
 
 
 class _Walk:
-    """Walks from objects to those that they need; `found` has those that the filter lets through."""
+    """Walks from objects to those that they need; `found` has those that the filter lets through.
+
+    Each tree is read once, at its least depth: some thousand trees can name each other in such a way that as many
+    millions of paths lead through them.
+    """
 
     def __init__(
         self, repository: Repository, chosen: Filter, there: Iterable[str], shallow: Collection[str], most: float
     ) -> None:
         self.found: dict[str, None] = {}
         self._repository, self._chosen, self._shallow = repository, chosen, shallow
-        # Object -> the least depth at which it was met.
-        self._depths = dict.fromkeys(there, _THERE)
-        self._most = len(self._depths) + most
+        self._there = frozenset(there)
+        self._seen = set(self._there)
+        self._most = len(self._seen) + most
+        # Trees that the client named, and those of revisions, which wait.
+        self._named, self._roots = list[str](), list[str]()
 
-    def begin(self, start: str) -> None:
-        """Walk from an object that the client names. What a tag leads to counts as named, too, as in Git."""
+    def run(self, starts: Iterable[str]) -> None:
+        """Walk from objects that the client names."""
+        for start in starts:
+            self._begin(start)
+        self._add_trees()
+
+    def _begin(self, start: str) -> None:
+        """Walk from one object. What a tag leads to counts as named, too, as in Git."""
         waiting = [start]
-        while waiting and self._depths.get(named := waiting.pop()) != _THERE:
+        while waiting and (named := waiting.pop()) not in self._there:
             self.found[named] = None
             found = object_at(self._repository, named)
             if found.kind == COMMIT:
                 self._add_history(named)
             elif found.kind == TREE:
-                self._add_tree(named, _NAMED)
+                self._named.append(named)
             else:
-                self._see(named, _NAMED, found.kind)
+                self._see(named, found.kind)
                 waiting = links_of(named, found)
 
     def _add_history(self, start: str) -> None:
         waiting = [start]
         while waiting:
             identity = waiting.pop()
-            if identity not in self._depths:
+            if identity not in self._seen:
                 parents = self.add_commit(identity)
                 waiting += () if identity in self._shallow else parents
 
@@ -134,25 +148,32 @@ class _Walk:
         if found.kind != COMMIT:
             raise StorageCorrupt(f"the object {identity} is not a commit")
         tree, *parents = links_of(identity, found)
-        self._see(identity, 0, COMMIT)
-        self._add_tree(tree, 0)
+        self._see(identity, COMMIT)
+        self._roots.append(tree)
+        if self._chosen.depth == inf:  # what is read together is best read at once
+            self._add_trees()
         return parents
 
-    def _add_tree(self, root: str, depth: int) -> None:
-        waiting = [(root, depth)]
-        while waiting:
-            identity, depth = waiting.pop()
-            if depth < self._chosen.depth and depth < self._depths.get(identity, inf):
-                self._see(identity, depth, TREE)
-                for mode, entry in self._entries(identity):
-                    if mode == FOLDER:
-                        waiting.append((entry, depth + 1))
-                    elif mode != SUBMODULE:
-                        self._add_blob(entry, depth + 1)
+    def _add_trees(self) -> None:
+        """Add the trees that wait and what is below them, one depth after the other."""
+        level, following, depth = self._named, self._roots, _NAMED
+        self._named, self._roots = [], []
+        while (level or following) and depth < self._chosen.depth:
+            for identity in level:
+                if identity not in self._seen:
+                    self._see(identity, TREE)
+                    following += self._add_entries(identity, takes_blobs=depth + 1 < self._chosen.depth)
+            level, following, depth = following, [], depth + 1
 
-    def _add_blob(self, identity: str, depth: int) -> None:
-        if depth < self._chosen.depth and identity not in self._depths and self._is_small(identity):
-            self._see(identity, depth, BLOB)
+    def _add_entries(self, tree: str, *, takes_blobs: bool) -> list[str]:
+        """Add the blobs of a tree. Return the trees in it."""
+        folders = []
+        for mode, entry in self._entries(tree):
+            if mode == FOLDER:
+                folders.append(entry)
+            elif mode != SUBMODULE and takes_blobs and entry not in self._seen and self._is_small(entry):
+                self._see(entry, BLOB)
+        return folders
 
     def _is_small(self, blob: str) -> bool:
         least = self._chosen.size
@@ -161,9 +182,9 @@ class _Walk:
         size = self._repository.size(blob)
         return (len(object_at(self._repository, blob).content) if size is None else size) < least
 
-    def _see(self, identity: str, depth: int, kind: str) -> None:
-        self._depths[identity] = depth
-        if len(self._depths) > self._most:
+    def _see(self, identity: str, kind: str) -> None:
+        self._seen.add(identity)
+        if len(self._seen) > self._most:
             raise TooLarge(f"the history has too many objects: {FETCH_LESS}")
         if self._chosen.kind in (None, kind):
             self.found[identity] = None
@@ -194,8 +215,8 @@ def unreachable(repository: Repository, wanted: Iterable[str], branch: Mapping[s
     for place, offered in enumerate(_offered(repository, list(branch), most)):
         if not left:
             return None
-        if place == 1:  # an id that is made up costs no more than this
-            for identity in left:
+        if place == 1:  # a request of made-up ids costs no more than this
+            for identity in islice(left, _PROBED):
                 try:
                     repository.read_uncached(identity.hex())
                 except KeyError:

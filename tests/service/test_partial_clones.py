@@ -11,7 +11,20 @@ import pytest
 
 from metastore import MetaStore
 from metastore.git import partial
-from metastore.git.objects import BLOB, COMMIT, GitObject, blob_id, commit_content, links, object_id
+from metastore.git.objects import (
+    BLOB,
+    COMMIT,
+    FILE,
+    FOLDER,
+    TREE,
+    Entry,
+    GitObject,
+    blob_id,
+    commit_content,
+    links,
+    object_id,
+    tree_content,
+)
 from metastore.git.pack import from_pack
 from metastore.git.repository import Repository
 from metastore.git.trees import change_tree
@@ -222,8 +235,8 @@ def test_objects_beside_the_branch_are_found_once_something_leads_to_them(
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A list that gets the ids of the trees that are read."""
+def trees_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the trees that are read."""
     read, reading = list[str](), Repository.tree
 
     def tree(self: Repository, tree_id: str) -> bytes:
@@ -234,28 +247,56 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return read
 
 
-def test_what_revisions_lead_to_is_remembered(small: MetaStore, door: Door, read: list[str]) -> None:
+def test_what_revisions_lead_to_is_remembered(small: MetaStore, door: Door, trees_read: list[str]) -> None:
     for number in range(80):
         small.dataset_update(CARS, {"name": "cars", "number": number})
     first, second = blob_of(small, CARS, 79), blob_of(small, CARS, 78)
-    read.clear()
+    trees_read.clear()
     assert fetched(door, f"want {first}").startswith("packfile")
-    assert len(read) == 81
+    assert len(trees_read) == 81
     small.dataset_update(CARS, {"name": "cars", "number": 80})
-    read.clear()
+    trees_read.clear()
     assert fetched(door, f"want {second}").startswith("packfile")
-    assert len(read) < 25  # the revisions since the last whole piece
+    assert len(trees_read) < 25  # the revisions since the last whole piece
+
+
+@pytest.mark.parametrize("wishes", [(), ("filter blob:none",), ("filter tree:500",)])
+def test_trees_with_very_many_paths_are_read_once_each(
+    small: MetaStore, trees_read: list[str], wishes: tuple[str, ...]
+) -> None:
+    """A chain of trees that one folder names all of, and revisions that lead to it at less and less depth."""
+    made: dict[str, GitObject] = {}
+
+    def added(kind: str, content: bytes) -> str:
+        identity = object_id(kind, content)
+        made[identity] = GitObject(kind, content)
+        return identity
+
+    def folder(*below: str) -> str:
+        return added(TREE, tree_content({f"{at:03}": Entry(FOLDER, each) for at, each in enumerate(below)}))
+
+    tree = added(TREE, tree_content({"a.txt": Entry(FILE, added(BLOB, b"a"))}))
+    chain, commit = [tree, *(tree := folder(tree) for _ in range(100))], history(small)[0]
+    roots = [tree := folder(*chain), *(tree := folder(tree) for _ in range(20))]
+    for root in roots:
+        commit = added(COMMIT, commit_content(root, commit, change()))
+    with objects_of(small, CARS) as repository:
+        repository.put(made)
+        repository.set_tags({"deep": commit})
+    trees_read.clear()
+    assert {*chain, *roots} < taken(small, f"want {commit}", *wishes)
+    assert len(trees_read) == len({*chain, *roots}) + 1
 
 
 def test_an_id_that_is_made_up_is_refused_before_the_whole_history_is_read(
-    small: MetaStore, door: Door, read: list[str], monkeypatch: pytest.MonkeyPatch
+    small: MetaStore, door: Door, trees_read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partial, "_PIECE", 4)
     for number in range(19):
         small.dataset_update(CARS, {"name": "cars", "number": number})
-    read.clear()
+    trees_read.clear()
     assert "not our ref" in fetched(door, f"want {'a' * 40}")
-    assert len(read) <= 8
+    assert len(trees_read) <= 8
 
 
 @pytest.mark.parametrize(
@@ -302,3 +343,21 @@ def test_very_many_objects_are_wanted_at_the_cost_of_one_walk(
     assert "not our ref" in fetched(door, *(f"want {number:040x}" for number in range(10_000)))
     monkeypatch.setattr(clones, "_MOST_OBJECTS", 9_000)
     assert "too many objects: take a part of it, with --depth or --filter" in fetched(door, *wants)
+
+
+def test_few_of_the_wanted_objects_are_read_to_find_made_up_ids(
+    small: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a Git host, each is a request."""
+    files = {f"{number}.txt": b"%d" % number for number in range(300)}
+    for content in (files, dict.fromkeys(files), *({"number.txt": b"%d" % number} for number in range(64))):
+        small.storage.append(CARS, content, change(), parent=small.revision_read(CARS).id)
+    wants = [f"want {blob_id(content)}" for content in files.values()]
+    read = list[str]()
+    with objects_of(small, CARS) as repository:
+        reading = repository.read_uncached
+        monkeypatch.setattr(repository, "read_uncached", lambda identity: read.append(identity) or reading(identity))
+        fetch = negotiate(repository, Request("fetch", (*wants, "done")), 1000)
+    assert fetch.ids is not None
+    assert len(fetch.ids) == 300
+    assert 0 < len(read) < 40
