@@ -59,10 +59,14 @@ def _free_inodes(path: str) -> int | None:
     while not os.path.exists(path) and path != os.path.dirname(path):  # what was being made is removed again
         path = os.path.dirname(path)
     try:
-        status = os.statvfs(path)
+        return _inodes_in(os.statvfs(path))
     except OSError:
         return None
-    return status.f_favail if status.f_files else None
+
+
+def _inodes_in(status: os.statvfs_result) -> int | None:
+    """Return how many files can still be made; None if there is no limit: Btrfs has 0 then, and CephFS -1 free."""
+    return status.f_favail if status.f_files and status.f_favail >= 0 else None
 
 
 def expect_room(path: str) -> None:
@@ -73,8 +77,8 @@ def expect_room(path: str) -> None:
     """
     status = os.statvfs(path)
     free = status.f_bavail if os.geteuid() else status.f_bfree
-    is_full = status.f_blocks and free * status.f_frsize < _FEW_BYTES
-    if is_full or (status.f_files and status.f_favail < _FEW_INODES):
+    is_full, inodes = status.f_blocks and free * status.f_frsize < _FEW_BYTES, _inodes_in(status)
+    if is_full or (inodes is not None and inodes < _FEW_INODES):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
 

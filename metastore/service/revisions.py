@@ -14,7 +14,7 @@ from werkzeug.exceptions import TooManyRequests
 from metastore.auth.access import require
 from metastore.errors import InvalidInput, TooLarge
 from metastore.history.parts import RevisionFilter, parse_part
-from metastore.parse import make_time, parse_dataset_id
+from metastore.parse import is_full_id, make_time, parse_dataset_id
 from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import (
@@ -204,13 +204,21 @@ def journal() -> Response:
     if subject is not None:
         require_read(subject)
     rows, last, size, until = list[JournalEntry](), None, requests.limit(), time.monotonic() + _LONG
-    for entry in readable(service().store.journal(before=query.get("before")), lambda entry: entry.dataset_id):
+    for entry in readable(service().store.journal(before=_line_id("before")), lambda entry: entry.dataset_id):
         if last is not None and (len(rows) == size or time.monotonic() > until):
             return responses.linked(rows, {"before": last.id})
         last = entry
         if subject in (None, entry.dataset_id) and (since is None or entry.came >= since):
             rows.append(_without_target(entry))
     return responses.linked(rows, None)
+
+
+def _line_id(name: str) -> str | None:
+    """Return the id of a line in the query. Raises InvalidInput: It is short, and could be guessed digit by digit."""
+    identity = request.args.get(name)
+    if identity is not None and not is_full_id(identity):
+        raise InvalidInput(f"{name} is the full id of a line of the journal, with 40 hex digits")
+    return identity
 
 
 def _without_target(entry: JournalEntry) -> JournalEntry:

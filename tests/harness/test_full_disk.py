@@ -64,6 +64,25 @@ def seen(root: Path) -> Any:
     return state(GitStorage(root), ALL)
 
 
+@pytest.mark.parametrize(
+    ("files", "free", "fits"), [(0, 0, True), (5000, -1, True), (-1, -1, True), (5000, 100, True), (5000, 0, False)]
+)
+def test_a_file_system_without_a_limit_of_files_is_not_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, free: int, fits: bool
+) -> None:
+    """Btrfs says that it has 0 files, and CephFS that -1 are free, of those that there are."""
+    fill(tmp_path / "store")
+    status = list(os.statvfs(tmp_path))
+    status[5:8] = files, free, free
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(status))
+    with metastore.connect(tmp_path / "store", author=ANN) as store:
+        if fits:
+            store.tag_delete(CARS, "v1")
+            return
+        with pytest.raises(StorageUnavailable, match=r"full \(free inodes: 0\)"):
+            store.tag_delete(CARS, "v1")
+
+
 @pytest.fixture
 def full(small_disk: Path) -> Iterator[tuple[metastore.MetaStore, Path]]:
     """A store on a disk without room, and the file to remove for room."""

@@ -463,6 +463,15 @@ def test_neither_journal_nor_feed_tells_where_a_hidden_one_moved_to(closed: Door
     assert "secret/plans" in both.get(f"{API}/journal").text
 
 
+def test_ids_of_hidden_lines_of_the_journal_cannot_be_guessed_digit_by_digit(closed: Door, memory: MetaStore) -> None:
+    memory.dataset_move("physics/cars", "secret/plans")
+    memory.dataset_purge("secret/plans", force=True)
+    hidden = next(iter(memory.journal())).id
+    caller = closed.comes("bo", "ds:physics/*:read")
+    refusals = [caller.get(f"{API}/journal?before={short}") for short in (hidden[:10], "0" * 10, "HEAD", hidden[:39])]
+    assert [(each.status_code, "40 hex digits" in each.json["detail"]) for each in refusals] == [(400, True)] * 4
+
+
 @pytest.mark.parametrize("missing", ["read", "update", "delete"])
 def test_a_move_to_another_owner_needs_each_right_on_the_source(closed: Door, memory: MetaStore, missing: str) -> None:
     words = ",".join(sorted({"read", "update", "delete"} - {missing}))
