@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, LiteralString
 
@@ -137,10 +138,10 @@ def settled(store: MetaStore, error: OutcomeUnknown) -> Outcome:
     return outcomes[-1]
 
 
-#: A commit of a second revision does this first.
+#: A commit of a revision does this first.
 AT_COMMIT = """
 CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS 'BEGIN %s; RETURN NULL; END';
-CREATE CONSTRAINT TRIGGER at_commit AFTER UPDATE ON dataset_segment DEFERRABLE INITIALLY DEFERRED
+CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT OR UPDATE ON dataset_segment DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION at_commit()"""
 #: It waits until `held_commits` lets it go, as one that waits for a replica does.
 WAIT = "PERFORM pg_advisory_xact_lock(7)"
@@ -174,6 +175,22 @@ def test_a_commit_is_not_cancelled_at_the_deadline_but_its_connection_closed(dsn
         other.execute("SELECT pg_advisory_unlock(7)")
         assert settling.was_made(caught.value) is True
     assert settling.resolve(CARS, None).parent == first.id
+    storage.close()
+    settling.close()
+
+
+def test_settling_waits_for_the_commit_of_a_creation(dsn: str) -> None:
+    storage, settling = PostgresStorage(dsn), PostgresStorage(dsn, patience=60)
+    storage.database._timeout = 0.0
+    with held_commits(dsn) as other, ThreadPoolExecutor(1) as pool:
+        with giving_up_soon(storage.database), pytest.raises(OutcomeUnknown) as caught:
+            storage.create(CARS, {"a": b"1"}, change())
+        outcome = pool.submit(settling.was_made, caught.value)
+        waiting: LiteralString = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        until(lambda: outcome.done() or other.execute(waiting).fetchone() == (2,))
+        other.execute("SELECT pg_advisory_unlock(7)")
+        assert outcome.result() is True
+    assert settling.read(CARS, settling.resolve(CARS, None).id, "a") == b"1"
     storage.close()
     settling.close()
 

@@ -321,6 +321,7 @@ def test_the_feed_goes_on_where_a_database_was_restored_on_a_server_whose_transa
     storage = PostgresStorage(restored)
     with pytest.raises(StorageUnavailable, match="restored on another server: run `metastore database migrate`"):
         storage.touched(cursor)
+    storage.append(SPLIT, {"a": b"2"}, change(), parent=storage.resolve(SPLIT, None).id)
     migrate(restored)
     there = list(storage.touched(cursor))
     assert [dataset_id for _, dataset_id in there] == [SPLIT]

@@ -11,7 +11,7 @@ from hashlib import sha256
 
 import psycopg
 import pytest
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import CheckViolation, InsufficientPrivilege
 
 from metastore.errors import OutcomeUnknown, StorageCorrupt
 from metastore.git.objects import BLOB, COMMIT, TREE, Entry, GitObject, blob_id, object_id, tree_content
@@ -220,6 +220,26 @@ def test_a_long_history_comes_back_from_its_segments(storage: PostgresStorage, d
     assert list(storage.verify()) == []
 
 
+def test_a_dataset_is_purged_though_an_attempt_was_settled_without_it(storage: PostgresStorage, dsn: str) -> None:
+    first = storage.create(CARS, {"a": b"1"}, change())
+    second = storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    ((attempt,),) = typed(dsn, "SELECT attempt FROM dataset_revision WHERE n = 1")
+    assert not storage.was_made(OutcomeUnknown("lost", attempt=str(attempt)))
+    storage.purge(CARS, parent=second.id)
+    assert typed(dsn, "SELECT action FROM dataset_change WHERE owner <> '' ORDER BY pos") == [("create",), ("purge",)]
+
+
+def test_a_transaction_that_began_before_the_newest_revision_adds_one(storage: PostgresStorage, dsn: str) -> None:
+    first = storage.create(CARS, {"datapackage.json": descriptor(0)}, change())
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SELECT pg_current_xact_id()")
+        second = storage.append(CARS, {"datapackage.json": descriptor(1)}, change(), parent=first.id)
+        assert connection.execute(FORGED.format("03" * 20, second.id).encode()).fetchall() == [("done",)]
+    places = typed(dsn, "SELECT first, xid < lag(xid, 1, xid) OVER (ORDER BY first) FROM dataset_segment ORDER BY 1")
+    assert places == [(0, False), (2, True)]
+    assert [dataset_id for _, dataset_id in storage.touched(None)] == [CARS]
+
+
 def test_a_change_is_known_to_be_made_after_its_dataset_was_purged(storage: PostgresStorage, dsn: str) -> None:
     first = storage.create(CARS, {"a": b"1"}, change())
     second = storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
@@ -230,3 +250,39 @@ def test_a_change_is_known_to_be_made_after_its_dataset_was_purged(storage: Post
     assert [storage.was_made(each) for each in (created, made, other)] == [True, True, False]
     storage.purge(CARS, parent=second.id)
     assert [storage.was_made(each) for each in (created, made, other)] == [True, True, False]
+
+
+#: Add a revision that somebody makes up, as a role that may call the functions can.
+FORGED = """SELECT w.outcome FROM dataset AS d, metastore_dataset_write(gen_random_uuid(), owner, name, pk, head,
+    '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', ARRAY['\\x{}'::bytea], ARRAY['x'::bytea], ARRAY['\\x{}'::bytea],
+    ARRAY['forged'::bytea], ARRAY['forged'::bytea], '{{1}}', ARRAY[NULL::bytea]) AS w"""
+
+
+@pytest.mark.parametrize("forged", [0, 1, 2])
+def test_a_forged_row_hides_no_revision_before_it(storage: PostgresStorage, dsn: str, forged: int) -> None:
+    """The ids of an earlier commit, and of a descriptor that is in an object or in a segment, are taken again."""
+    made = [storage.create(CARS, {"datapackage.json": descriptor(0)}, change())]
+    for files in ({"datapackage.json": descriptor(1)}, {"README.md": b"Hello"}, {"datapackage.json": descriptor(0)}):
+        made.append(storage.append(CARS, files, change(), parent=made[-1].id))
+    blob = blob_id(descriptor(forged % 2))
+    if forged == 2:
+        blob = blob_id(descriptor(1))
+        typed(
+            dsn,
+            f"""SELECT metastore_dataset_put(pk, ARRAY['\\x{blob}'::bytea], ARRAY['blob'], ARRAY[false],
+            ARRAY[NULL::bytea], ARRAY['forged'::bytea]) FROM dataset""",
+        )
+    assert typed(dsn, FORGED.format(made[1].id, blob)) == [("done",)]
+    for number, content in enumerate(map(descriptor, (0, 1, 1, 0))):
+        assert storage.find(CARS, made[number].id, "datapackage.json") == (made[number], content)
+        assert storage.read(CARS, made[number].id, "datapackage.json") == content
+        assert list(storage.history(CARS, made[number].id)) == made[number::-1]
+    assert list(storage.verify()) != []
+
+
+@pytest.mark.parametrize(("commit", "blob"), [("01", "02" * 20), ("01" * 40, "02" * 20), ("01" * 20, "02")])
+def test_a_segment_takes_no_ids_of_another_length(storage: PostgresStorage, dsn: str, commit: str, blob: str) -> None:
+    made = storage.create(CARS, {"datapackage.json": descriptor(0)}, change())
+    with pytest.raises((CheckViolation, InsufficientPrivilege)):
+        typed(dsn, FORGED.format(commit, blob))
+    assert storage.resolve(CARS, None) == made

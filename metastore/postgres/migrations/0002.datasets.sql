@@ -97,7 +97,11 @@ CREATE TABLE IF NOT EXISTS dataset_segment (
     deltas bytea[],
     attempts uuid[],
     recorded timestamptz[] NOT NULL,
-    PRIMARY KEY (dataset, first)
+    PRIMARY KEY (dataset, first),
+    CHECK (length(commits) = 20 * cardinality(rests) AND length(contents) = length(commits)
+        AND array_position(rests, NULL) IS NULL AND coalesce(cardinality(deltas), cardinality(rests)) = cardinality(rests)
+        AND coalesce(cardinality(attempts), cardinality(rests)) = cardinality(rests)
+        AND cardinality(recorded) = cardinality(rests))
 );
 CREATE INDEX IF NOT EXISTS dataset_segment_feed ON dataset_segment (xid, pos);
 ALTER TABLE dataset_segment ALTER COLUMN rests SET STORAGE EXTERNAL, ALTER COLUMN deltas SET STORAGE EXTERNAL;
@@ -216,6 +220,7 @@ BEGIN
             recorded = array_append(s.recorded, clock_timestamp())
         WHERE s.dataset = here AND s.first = segment AND s.alone = (blobs[1] IS NOT NULL)
             AND (added_base IS NULL OR s.base IS NULL OR s.base = added_base) AND s."session_user" = session_user
+            AND s.xid <= pg_current_xact_id()  -- it is not after a restore, until 'renumber', nor behind a long transaction
             AND pg_column_size(s) + length(added_rest) + coalesce(length(added_delta), 0) < 1900;
         IF FOUND THEN
             RETURN;
@@ -346,7 +351,8 @@ BEGIN
     INSERT INTO dataset_change (attempt, owner, name, action, after, "session_user", recorded)
     SELECT CASE WHEN r.n = 0 THEN creation ELSE r.attempt END, wanted_owner, wanted_name,
         CASE WHEN r.n = 0 THEN 'create' ELSE 'append' END, r.id, r."session_user", r.recorded
-    FROM dataset_revision AS r WHERE r.dataset = place AND (r.n = 0 OR r.attempt IS NOT NULL) ORDER BY r.n;
+    FROM dataset_revision AS r WHERE r.dataset = place AND (r.n = 0 OR r.attempt IS NOT NULL) ORDER BY r.n
+    ON CONFLICT (attempt) DO NOTHING;  -- an attempt may be settled without its dataset
     DELETE FROM dataset_segment WHERE dataset = place;
     DELETE FROM dataset_object WHERE dataset = place;
     DELETE FROM dataset_tag WHERE dataset = place;

@@ -12,6 +12,13 @@ _BASE = "LEFT JOIN dataset_object AS b{0} ON b{0}.dataset = {0}.dataset AND b{0}
 _IN = "r.dataset = {0} AND position({2} IN r.{1}) > 0"
 
 
+def _at(place: str, commit: str) -> str:
+    """Return the condition for the first row of a commit: an application could add another one with its id."""
+    return f"""r.dataset = {place} AND r.first = (SELECT min(s.first) FROM dataset_segment AS s
+        WHERE s.dataset = {place} AND position({commit} IN s.commits) > 0)
+    AND r.n = r.first + (position({commit} IN r.commits) - 1) / 20 AND r.id = {commit}"""
+
+
 def _content(place: str, identity: str) -> str:
     """Return a query for the rows of an object that is no commit of the branch, in parentheses."""
     return f"""(SELECT o.dataset, o.id, o.kind, o.packed, o.data, o.base FROM dataset_object AS o
@@ -51,7 +58,7 @@ WHERE d.owner = %(owner)s AND d.name = %(name)s"""
 
 #: Only the key and the head are answered if the head is `known`: the objects of that revision are cached.
 NEWEST = _look("r.first = CASE WHEN d.head IS DISTINCT FROM %(known)s::bytea THEN d.first END AND r.n = d.n")
-BY_ID = _look(f"{_IN.format('d.pk', 'commits', '%(revision)s::bytea')} AND r.id = %(revision)s")
+BY_ID = _look(_at("d.pk", "%(revision)s::bytea"))
 #: The same as the newest, but nothing if the dataset lacks a revision that the reader has to see.
 SEEING = f"""{NEWEST} AND EXISTS (SELECT FROM dataset_segment AS r
     WHERE {_IN.format("d.pk", "commits", "%(least)s::bytea")})"""
@@ -73,7 +80,7 @@ FROM {_content("%(place)s", "%(id)s::bytea")} AS o {_BASE.format("o")} WHERE NOT
     SELECT FROM dataset_revision AS r WHERE {_IN.format("%(place)s", "commits", "%(id)s::bytea")} AND r.id = %(id)s)
 UNION ALL (SELECT r.id, 'commit', false, r.rest, NULL, NULL, NULL, r.parent, r.tree, r.blob
     FROM (SELECT r.n AS last, r.n - %(limit)s + 1 AS first FROM dataset_revision AS r
-        WHERE {_IN.format("%(place)s", "commits", "%(id)s::bytea")} AND r.id = %(id)s) AS w,
+        WHERE {_at("%(place)s", "%(id)s::bytea")}) AS w,
     LATERAL (SELECT coalesce(max(s.first), 0) AS first FROM dataset_segment AS s
         WHERE s.dataset = %(place)s AND s.first <= w.first) AS s,
     dataset_revision AS r
@@ -154,9 +161,9 @@ WHERE s.before <= %(most)s ORDER BY s.at"""
 STRAYS = """SELECT d.owner || '/' || d.name, 'its branch does not end with its head' FROM dataset AS d
     LEFT JOIN dataset_revision AS r ON r.dataset = d.pk AND r.first = d.first AND r.n = d.n
     WHERE r.id IS DISTINCT FROM d.head
-UNION ALL SELECT d.owner || '/' || d.name, format('it has %s revisions, not %s', count(r.n), d.n + 1)
+UNION ALL SELECT d.owner || '/' || d.name, format('it has %s revisions, not %s', count(DISTINCT r.id), d.n + 1)
     FROM dataset AS d JOIN dataset_revision AS r ON r.dataset = d.pk
-    GROUP BY d.pk HAVING count(r.n) <> d.n + 1 OR min(r.n) <> 0
+    GROUP BY d.pk HAVING count(r.n) <> d.n + 1 OR min(r.n) <> 0 OR count(DISTINCT r.id) <> d.n + 1
 UNION ALL SELECT 'dataset ' || r.dataset, 'its revisions are there, but it is not' FROM dataset_segment AS r
     LEFT JOIN dataset AS d ON d.pk = r.dataset WHERE d.pk IS NULL GROUP BY r.dataset
 UNION ALL SELECT 'dataset ' || o.dataset, 'its objects are there, but it is not' FROM dataset_object AS o

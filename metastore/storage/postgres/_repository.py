@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
 from metastore.errors import StorageCorrupt
@@ -150,12 +151,13 @@ class PostgresRepository(Repository):
             columns: Those after it.
 
         Raises:
-            StorageCorrupt: One is not the object of its id.
+            StorageCorrupt: The commit, or the tree, is not the object of its id.
         """
         parent, tree, blob, rest, *columns = columns
         self.take_revision(raw, parent, tree, blob, rest)
         self.take(tree, (*columns[:4], *columns[9:]))
-        self.take(columns[4], columns[5:])
+        with suppress(StorageCorrupt):  # the dataset may have it in another row, too: `get` looks at all
+            self.take(columns[4], columns[5:])
 
     def take(self, raw: bytes | None, columns: Sequence[Any]) -> None:
         """Keep an object that came with an answer, if one did.
