@@ -5,24 +5,26 @@ from __future__ import annotations
 import json
 import re
 import time
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from flask import url_for
+from flask import g, request, url_for
 from flask.testing import FlaskClient
 from markupsafe import Markup
 
 import metastore
 from metastore import MetaStore, bundle
+from metastore.auth.access import Identity
 from metastore.auth.key_sources import GivenKeys
 from metastore.auth.keys import secret_key
 from metastore.auth.tokens import Verifier
 from metastore.bundle import BundleRegistry
 from metastore.descriptor.profiles import Profiles
 from metastore.errors import InvalidInput
-from metastore.pages import markdown
+from metastore.pages import markdown, refusals
 from metastore.pages.json_lines import mark
 from metastore.types import Author, Change, DatasetId
 from metastore.web import create_app
@@ -346,3 +348,26 @@ def test_no_form_is_taken_without_the_token_of_its_own_session(
     assert store.revision_read("physics/cars") == before
     assert not list(registry.bundle_list())
     assert [str(each) for each in store.dataset_list()] == ["physics/cars"]
+
+
+def test_a_form_of_encoded_characters_takes_little_memory(client: FlaskClient) -> None:
+    body = urlencode({"csrf_token": sign_in(client), "text": "[" * 500_000})
+    client.post("/datasets/check", data="text=1", content_type=FORM)  # what it imports does not count
+    tracemalloc.start()
+    try:
+        answer = client.post("/datasets/check", data=body, content_type=FORM)
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(body)
+    finally:
+        tracemalloc.stop()
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("text", ["", "a b+c%", "%zz%4", "ü€😀" * 40_000, "x" * 65_535 + "%é", "a=b&c\r\n" * 20_000])
+def test_a_long_form_is_read_as_it_was_typed(client: FlaskClient, text: str) -> None:
+    with client.application.test_request_context(
+        "/datasets/new", method="POST", data=urlencode({"text": text, "é": "1"}), content_type=FORM
+    ):
+        g.identity = Identity("ann")
+        refusals.check_size()
+        values = list(request.form.items())
+    assert values == [("text", text), ("é", "1")]
