@@ -300,6 +300,7 @@ SETTINGS = {
     "transaction_isolation": "read committed",
     "lock_timeout": "30000",
     "client_encoding": "UTF8",
+    "jit": "off",
     "search_path": "public, pg_temp",
 }
 
