@@ -33,6 +33,7 @@ class Writing:
         parent: The revision before them, or None.
 
     Attributes:
+        dataset_id, repository, objects, head, parent: As given.
         values: The values of the call that changes the dataset, with the first objects and texts.
         packer: Has packed those objects.
         has_all_objects: Whether they are all.
@@ -47,7 +48,8 @@ class Writing:
         head: RevisionId,
         parent: RevisionId | None,
     ) -> None:
-        self._dataset_id, self._repository, self._objects, self._parent = dataset_id, repository, objects, parent
+        self.dataset_id, self.repository, self.objects = dataset_id, repository, objects
+        self.head, self.parent = head, parent
         self._branch = new_commits(objects, head, parent)
         revisions = revision_rows(self._branch, repository, objects)
         # The rows of revisions stand for commits, and for trees that have the descriptor alone.
@@ -69,16 +71,16 @@ class Writing:
         yield from ((_queries.INDEX, each) for each in islice(self._texts(), 1, None))
 
     def _new_packer(self) -> Packer:
-        return self._repository.packer(self._parent) if self._repository and self._parent else Packer()
+        return self.repository.packer(self.parent) if self.repository and self.parent else Packer()
 
     def _chunks(self, packer: Packer) -> Iterator[list[Row]]:
-        return chunks(packer.rows(self._objects, self._stand_for))
+        return chunks(packer.rows(self.objects, self._stand_for))
 
     def _texts(self) -> Iterator[Values]:
-        if self._dataset_id.is_own:  # nobody finds those
+        if self.dataset_id.is_own:  # nobody finds those
             return iter([{"texts": None, "cut": None, "now": None}])
         commits = [parsed_commit(body) for body in self._branch.values()]
-        return texts_of_write(commits, self._parent, self._repository, self._objects).statements()
+        return texts_of_write(commits, self.parent, self.repository, self.objects).statements()
 
 
 def new_commits(objects: Mapping[str, GitObject], head: RevisionId, parent: RevisionId | None) -> dict[str, bytes]:

@@ -211,7 +211,7 @@ class PostgresStorage(ObjectStorage):
         return  # a function of the database compares the key, too
 
     def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
-        self._write(dataset_id, None, objects, head, None)
+        self._write(Writing(dataset_id, None, objects, head, None))
 
     def _advance(
         self,
@@ -222,26 +222,19 @@ class PostgresStorage(ObjectStorage):
         parent: RevisionId,
     ) -> None:
         assert isinstance(repository, PostgresRepository)
-        self._write(dataset_id, repository, objects, head, parent)
+        self._write(Writing(dataset_id, repository, objects, head, parent))
 
-    def _write(
-        self,
-        dataset_id: DatasetId,
-        repository: PostgresRepository | None,
-        objects: Mapping[str, GitObject],
-        head: RevisionId,
-        parent: RevisionId | None,
-    ) -> None:
+    def _write(self, writing: Writing) -> None:
         """Add revisions with all their objects, by one statement unless they are many megabytes."""
-        writing = Writing(dataset_id, repository, objects, head, parent)
+        dataset_id, repository = writing.dataset_id, writing.repository
         place = repository.place if repository else None
         self._places.pop(dataset_id, None)  # so that it is read again if the write fails
         rest = None if writing.is_one_call else writing.rest
-        self._calls.make(_queries.WRITE, dataset_id, place, writing.values, parent, rest)
+        self._calls.make(_queries.WRITE, dataset_id, place, writing.values, writing.parent, rest)
         if repository is not None:
-            self._remember(dataset_id, repository.place, head)
+            self._remember(dataset_id, repository.place, writing.head)
             if writing.has_all_objects:
-                repository.written(objects, writing.packer.keyframes)
+                repository.written(writing.objects, writing.packer.keyframes)
 
     def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
         repository = self._look(dataset_id, None).repository
