@@ -27,7 +27,7 @@ import metastore
 from metastore import Outcome, bundle
 from metastore.auth.tokens import issue
 from metastore.bundle import BundleRegistry, Groups
-from metastore.errors import MetastoreError, OutcomeUnknown
+from metastore.errors import MetastoreError, OutcomeUnknown, StorageUnavailable
 from metastore.postgres.migrate import migrate
 from metastore.store.base import Store
 
@@ -260,7 +260,9 @@ def at_work(cluster: Cluster, folder: Path, *, with_proxies: bool) -> Iterator[R
         dsn = cluster.dsn_of(("127.0.0.1", proxy.port) for proxy in proxies) if proxies else cluster.dsn()
         store = stack.enter_context(metastore.connect(dsn, author=ANN, durable="required", validation="off"))
         registry = stack.enter_context(bundle.connect(dsn, groups=Groups.parse(GROUPS), durable="required"))
-        reader = stack.enter_context(metastore.connect(f"{dsn}?target_session_attrs=prefer-standby"))
+        standby = f"{dsn}?target_session_attrs=prefer-standby"
+        until(lambda: _has_tables(standby))
+        reader = stack.enter_context(metastore.connect(standby))
         ports = []
         for number in range(2):
             (folder / f"service{number}").mkdir()
@@ -281,6 +283,13 @@ def at_work(cluster: Cluster, folder: Path, *, with_proxies: bool) -> Iterator[R
             yield run
         finally:
             run.end()
+
+
+def _has_tables(url: str) -> bool:
+    """Tell whether a standby has the tables already: its server may follow the primary by some seconds."""
+    with contextlib.suppress(StorageUnavailable), metastore.connect(url):
+        return True
+    return False
 
 
 def _is_there(reader: Store) -> bool:
